@@ -1,0 +1,26 @@
+//! `#[stream]`: parse, validate, expand, with a fallback when one of the first two fails.
+
+mod expand;
+mod fallback;
+mod item;
+mod options;
+mod valid;
+
+use proc_macro2::TokenStream;
+
+/// Expands the attribute on `item`. Errors come first, then an expansion that causes no more of them.
+pub(crate) fn stream(args: TokenStream, item: TokenStream) -> TokenStream {
+    let declared = match item::parse(item.clone()) {
+        Ok(declared) => declared,
+        Err(error) => return fallback::unsupported(&error, &item),
+    };
+    let (options, mut errors) = options::parse(args);
+    errors.extend(valid::check(&declared));
+    match errors.into_iter().reduce(|mut all, next| {
+        all.combine(next);
+        all
+    }) {
+        None => expand::expand(&declared, &options),
+        Some(error) => fallback::fallback(&error, &declared, &options),
+    }
+}

@@ -1,0 +1,97 @@
+//! What macro expansions call; no part of the public interface.
+
+use std::{
+    any::{TypeId, type_name},
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+pub use inventory;
+use serde::de::DeserializeOwned;
+
+pub use crate::declare::{
+    Declared, GenericDecl, Lag, Location, SchemaSource, Submission, TopicDecl, TopicOptions,
+};
+use crate::declare::{Schema, SchemaError};
+
+/// The declaration of `T`.
+pub fn declaration<T: Declared>(
+    name: &'static str,
+    file: &'static str,
+    line: u32,
+    schema: SchemaSource,
+    options: TopicOptions,
+) -> TopicDecl {
+    TopicDecl {
+        name,
+        type_name: type_name::<T>(),
+        type_id: TypeId::of::<T>(),
+        location: Location { file, line },
+        schema,
+        options,
+    }
+}
+
+/// Traces the schema of `T`.
+pub fn trace<T: DeserializeOwned>() -> Result<Schema, SchemaError> {
+    Schema::trace::<T>()
+}
+
+/// The topic name of an instance of a generic declaration: `base` and the type's arguments, as in
+/// `oracle.price<u64>`.
+///
+/// Each name is leaked once a type, of which a binary has finitely many.
+pub fn instance_name<T: 'static>(base: &'static str) -> &'static str {
+    static NAMES: Mutex<BTreeMap<TypeId, &'static str>> = Mutex::new(BTreeMap::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    names.entry(TypeId::of::<T>()).or_insert_with(|| {
+        let path = type_name::<T>();
+        let arguments = path.find('<').map_or("", |at| &path[at..]);
+        format!("{base}{arguments}").leak()
+    })
+}
+
+/// The options of a declaration, set one by one.
+#[derive(Debug)]
+pub struct Options(TopicOptions);
+
+impl Options {
+    /// The defaults.
+    pub const DEFAULT: Self = Self(TopicOptions::DEFAULT);
+
+    /// Sets [`TopicOptions::capacity`].
+    pub const fn capacity(mut self, datums: usize) -> Self {
+        self.0.capacity = datums;
+        self
+    }
+
+    /// Sets [`TopicOptions::capacity_bytes`].
+    pub const fn capacity_bytes(mut self, bytes: usize) -> Self {
+        self.0.capacity_bytes = bytes;
+        self
+    }
+
+    /// Sets [`TopicOptions::stall`].
+    pub const fn stall(mut self, millis: u64) -> Self {
+        self.0.stall = Duration::from_millis(millis);
+        self
+    }
+
+    /// Sets [`TopicOptions::max_consumers`].
+    pub const fn max_consumers(mut self, consumers: usize) -> Self {
+        self.0.max_consumers = consumers;
+        self
+    }
+
+    /// Sets [`TopicOptions::online_when`].
+    pub const fn online_when(mut self, consumers: usize) -> Self {
+        self.0.online_when = consumers;
+        self
+    }
+
+    /// The options.
+    pub const fn build(self) -> TopicOptions {
+        self.0
+    }
+}

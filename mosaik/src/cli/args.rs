@@ -1,0 +1,319 @@
+//! What the command line understands, and its help.
+
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{ArgAction, Args, Parser, Subcommand, builder::FalseyValueParser};
+
+use crate::id::{ParseAddrError, PeerAddr};
+
+const ABOUT: &str = "\
+Publishes, reads and looks around in a mosaik network.
+
+Processes of one user on one machine find each other by themselves. From another machine, give one
+peer to start from: `mosaik beacon` prints its ticket, `--bootstrap` takes it.";
+
+const EXAMPLES: &str = "\
+Examples, each in a terminal of its own:
+  mosaik sub logs
+  mosaik pub logs < /var/log/syslog
+  mosaik peers
+
+Exit codes:
+  0    success
+  1    failed at run time
+  2    the arguments are not understood
+  130  interrupted by Ctrl-C or SIGTERM";
+
+const PUB_EXAMPLES: &str = "\
+Examples:
+  mosaik pub logs < /var/log/syslog          publish a file, line by line
+  tail -f app.log | mosaik pub logs          publish as lines come
+  mosaik pub --consumers 2 logs < big.log    wait for two consumers; both get every line
+
+Exit codes:
+  0    every line arrived at as many consumers as asked for
+  1    some line did not, or could not be read; standard error names the lines
+  2    the arguments are not understood
+  130  interrupted by Ctrl-C or SIGTERM";
+
+const SUB_EXAMPLES: &str = "\
+Examples:
+  mosaik sub logs                            print lines as they come
+  mosaik sub logs | grep --line-buffered ERROR
+  mosaik sub --json oracle.price             decode a topic by its producer's schema
+  mosaik sub --count 10 logs                 stop after ten datums
+
+Exit codes:
+  0    the count was reached, or whoever read the output has closed it
+  1    failed at run time
+  2    the arguments are not understood
+  130  interrupted by Ctrl-C or SIGTERM";
+
+const BEACON_EXAMPLES: &str = "\
+Examples:
+  mosaik beacon                              print a ticket, and serve until stopped
+  mosaik beacon --bind 0.0.0.0:4000 --data-dir /var/lib/mosaik
+                                             the same ticket after every start
+  mosaik beacon --network one --network two  serve two networks
+  mosaik sub logs --bootstrap mosaik1…       use it from another machine
+
+Exit codes:
+  0    stopped by Ctrl-C or SIGTERM
+  1    failed at run time
+  2    the arguments are not understood";
+
+const PEERS_EXAMPLES: &str = "\
+Examples:
+  mosaik peers                               list who is there
+  mosaik peers --json | jq -r .peer          only the ids
+  mosaik peers --watch                       tell of changes until stopped
+  mosaik peers --wait 10s --bootstrap mosaik1…
+
+Exit codes:
+  0    success, also when nobody is there
+  1    failed at run time
+  2    the arguments are not understood
+  130  interrupted by Ctrl-C or SIGTERM";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "mosaik", version, about = ABOUT, after_help = EXAMPLES)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Publish standard input, each line as one datum of type `String`
+    #[command(name = "pub", after_help = PUB_EXAMPLES)]
+    Publish(Publish),
+    /// Print the datums of a topic, one a line
+    #[command(name = "sub", after_help = SUB_EXAMPLES)]
+    Subscribe(Subscribe),
+    /// Be a peer to start from, for any application of a network
+    #[command(after_help = BEACON_EXAMPLES)]
+    Beacon(Beacon),
+    /// List the peers of a network: addresses, tags, topics, round-trip times
+    #[command(after_help = PEERS_EXAMPLES)]
+    Peers(Peers),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Publish {
+    /// Name of the topic
+    pub(super) topic: String,
+    /// Consumers to wait for at the start, and that every line must arrive at
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_count)]
+    pub(super) consumers: usize,
+    /// How long to wait for the first consumers, such as `30s`; for ever unless given
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(super) wait: Option<Duration>,
+    /// How long to hold lines that no consumer takes, once publishing has begun, before giving up
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub(super) timeout: Duration,
+    #[command(flatten)]
+    pub(super) network: NetworkName,
+    #[command(flatten)]
+    pub(super) node: Node,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Subscribe {
+    /// Name of the topic
+    pub(super) topic: String,
+    /// Print every datum as JSON, strings too
+    #[arg(long)]
+    pub(super) json: bool,
+    /// End after so many datums
+    #[arg(long, value_name = "N")]
+    pub(super) count: Option<u64>,
+    #[command(flatten)]
+    pub(super) network: NetworkName,
+    #[command(flatten)]
+    pub(super) node: Node,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Beacon {
+    /// Name of a network to serve; may be repeated
+    #[arg(
+        long = "network",
+        value_name = "NAME",
+        env = "MOSAIK_NETWORK",
+        default_value = "mosaik",
+        value_delimiter = ','
+    )]
+    pub(super) networks: Vec<String>,
+    /// Directory that keeps the secret key, and with it the id, across restarts
+    #[arg(long, value_name = "DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) node: Node,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Peers {
+    /// How long to look around, such as `2s`; unless given, until nothing new was heard for a second,
+    /// at most 5 s
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "watch")]
+    pub(super) wait: Option<Duration>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Go on, and tell of every change
+    #[arg(long)]
+    pub(super) watch: bool,
+    #[command(flatten)]
+    pub(super) network: NetworkName,
+    #[command(flatten)]
+    pub(super) node: Node,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NetworkName {
+    /// Name of the network
+    #[arg(
+        long = "network",
+        value_name = "NAME",
+        env = "MOSAIK_NETWORK",
+        default_value = "mosaik"
+    )]
+    pub(super) name: String,
+}
+
+/// What every node can be told.
+#[derive(Debug, Args)]
+pub(super) struct Node {
+    /// Peers to start from: tickets (`mosaik1…`), `id@ip:port` or ids; may be repeated, or separated by
+    /// commas
+    #[arg(long, value_name = "PEER", env = "MOSAIK_BOOTSTRAP")]
+    bootstrap: Vec<PeerList>,
+    /// Use nothing outside the local networks: no relay, no DNS
+    #[arg(long, env = "MOSAIK_OFFLINE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub(super) offline: bool,
+    /// Socket address to bind, such as `0.0.0.0:4000`; may be repeated. Any port on all interfaces
+    /// unless given. With several networks, each takes the port after that of the one before
+    #[arg(long, value_name = "ADDR")]
+    pub(super) bind: Vec<SocketAddr>,
+    /// Tag to carry; may be repeated
+    #[arg(long = "tag", value_name = "TAG")]
+    pub(super) tags: Vec<String>,
+    /// Secret that peers must prove to know before they may connect
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "MOSAIK_SHARED_SECRET",
+        hide_env_values = true
+    )]
+    pub(super) shared_secret: Option<String>,
+    /// Log to standard error, `-vv` more; without it RUST_LOG decides, else warnings only
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(super) verbose: u8,
+}
+
+impl Node {
+    pub(super) fn bootstrap(&self) -> impl Iterator<Item = &PeerAddr> {
+        self.bootstrap.iter().flat_map(|list| &list.0)
+    }
+}
+
+impl Command {
+    pub(super) fn verbosity(&self) -> u8 {
+        match self {
+            Self::Publish(args) => args.node.verbose,
+            Self::Subscribe(args) => args.node.verbose,
+            Self::Beacon(args) => args.node.verbose,
+            Self::Peers(args) => args.node.verbose,
+        }
+    }
+}
+
+/// Peers separated by commas. A comma also separates the addresses of one peer: what is an address and
+/// no peer belongs to the peer before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct PeerList(Vec<PeerAddr>);
+
+impl FromStr for PeerList {
+    type Err = ParseAddrError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut words: Vec<String> = Vec::new();
+        let parts = text.split(',').map(str::trim);
+        for part in parts.filter(|part| !part.is_empty()) {
+            let address = part.parse::<SocketAddr>().is_ok()
+                || part.starts_with("https://")
+                || part.starts_with("http://");
+            match words.last_mut() {
+                Some(peer) if address && peer.contains('@') => {
+                    peer.push(',');
+                    peer.push_str(part);
+                }
+                _ => words.push(part.to_owned()),
+            }
+        }
+        let peers = words.iter().map(|word| word.parse());
+        Ok(Self(peers.collect::<Result<_, _>>()?))
+    }
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("give a number, at least 1".into()),
+        Ok(count) => Ok(count),
+    }
+}
+
+/// Reads `1.5s`, `250ms`, `2m`, or seconds without a unit.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("give a time as `500ms`, `2s`, `1m` or `1h`".into()),
+    };
+    let count: f64 = digits
+        .parse()
+        .map_err(|_| "give a time as `500ms`, `2s`, `1m` or `1h`")?;
+    Duration::try_from_secs_f64(count * unit).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::id::SecretKey;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        let millis = |text| parse_duration(text).map(|time| time.as_millis());
+        assert_eq!(millis("250ms"), Ok(250));
+        assert_eq!(millis("1.5s"), Ok(1500));
+        assert_eq!(millis("2"), Ok(2000));
+        assert_eq!(millis("2m"), Ok(120_000));
+        for bad in ["", "s", "-1s", "1 day", "1d", "NaN"] {
+            assert!(millis(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn commas_separate_peers_and_the_addresses_of_one() {
+        let (a, b) = (SecretKey::generate().peer(), SecretKey::generate().peer());
+        let first = PeerAddr::new(a)
+            .with_ip("127.0.0.1:1".parse().unwrap())
+            .with_ip("[::1]:2".parse().unwrap());
+        let text = format!("{first},{b}, ");
+        let list = text.parse::<PeerList>().unwrap();
+        assert_eq!(list.0, [first, PeerAddr::new(b)]);
+        assert_eq!("".parse::<PeerList>(), Ok(PeerList(Vec::new())));
+        assert!("127.0.0.1:1".parse::<PeerList>().is_err());
+    }
+}

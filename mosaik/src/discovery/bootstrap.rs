@@ -1,0 +1,63 @@
+//! Keeps a bootstrap peer known: dials it for ever while it is not.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{shared::Shared, status::BootstrapStatus};
+use crate::{
+    id::{PeerAddr, PeerId},
+    rt,
+    transport::ConnectError,
+};
+
+/// First wait after a dial that failed.
+const FIRST_BACKOFF: Duration = Duration::from_millis(250);
+/// Longest wait after a dial that failed.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// Dials a bootstrap peer at once, and again whenever it is neither connected nor in the catalog: that
+/// is what joins the parts of a network after a partition.
+pub(super) async fn keep(shared: Arc<Shared>, addr: PeerAddr) {
+    let peer = addr.peer;
+    let status = BootstrapStatus {
+        connected: false,
+        failures: 0,
+        last_error: None,
+    };
+    shared.status().bootstrap.insert(peer, status);
+    let mut snapshots = shared.snapshots.clone();
+    let mut backoff = FIRST_BACKOFF;
+    loop {
+        match shared.dial(&addr).await {
+            Ok(connection) => {
+                backoff = FIRST_BACKOFF;
+                update(&shared, &peer, |status| {
+                    status.connected = true;
+                    status.failures = 0;
+                    status.last_error = None;
+                });
+                connection.closed().await;
+                update(&shared, &peer, |status| status.connected = false);
+            }
+            Err(ConnectError::Myself) => return,
+            Err(error) => {
+                tracing::debug!(peer = %peer.short(), %error, "bootstrap peer not reached");
+                update(&shared, &peer, |status| {
+                    status.failures += 1;
+                    status.last_error = Some(error.to_string());
+                });
+            }
+        }
+        rt::sleep(rt::jitter(backoff)).await;
+        backoff = (backoff * 2).min(MAX_BACKOFF);
+        let unknown = snapshots.wait_for(|catalog| !catalog.contains(&peer));
+        if unknown.await.is_err() {
+            return;
+        }
+    }
+}
+
+fn update(shared: &Shared, peer: &PeerId, update: impl FnOnce(&mut BootstrapStatus)) {
+    if let Some(status) = shared.status().bootstrap.get_mut(peer) {
+        update(status);
+    }
+}

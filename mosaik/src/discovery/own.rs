@@ -1,0 +1,187 @@
+//! Our own entry: what we say of ourselves, signed anew at each change.
+
+use std::{sync::Arc, time::Duration};
+
+use super::proto::{
+    entry::{Body, EntryError, Record, Version},
+    millis,
+};
+use crate::{id::PeerAddr, rt, transport::Identity};
+
+/// How far ahead of our clock a start is that no clock of ours can have shown: a leap year.
+const MAX_AHEAD: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Updates beyond which no life of a peer gets, and above which there must be room.
+const MAX_UPDATE: u64 = u64::MAX / 2;
+
+/// The signer of our own entry.
+#[derive(Debug)]
+pub(super) struct Own {
+    identity: Arc<Identity>,
+    record: Arc<Record>,
+}
+
+impl Own {
+    /// The first entry of this boot.
+    pub(super) fn new(
+        identity: Arc<Identity>,
+        network: [u8; 32],
+        addr: PeerAddr,
+        edit: impl FnOnce(&mut Body),
+    ) -> Result<Self, EntryError> {
+        let mut body = Body::new(network, addr, identity.boot(), rt::unix_millis());
+        edit(&mut body);
+        let record = Arc::new(Record::sign(body, identity.key())?);
+        Ok(Self { identity, record })
+    }
+
+    /// The entry as it is.
+    pub(super) fn record(&self) -> &Arc<Record> {
+        &self.record
+    }
+
+    /// Whether we have left.
+    pub(super) fn departed(&self) -> bool {
+        self.record.body().departed
+    }
+
+    /// Changes it; says whether it is another one then.
+    ///
+    /// # Errors
+    /// When it would break a limit; it stays as it was.
+    pub(super) fn edit(&mut self, edit: impl FnOnce(&mut Body)) -> Result<bool, EntryError> {
+        if self.departed() {
+            return Err(EntryError::ShutDown);
+        }
+        let mut body = self.record.body().clone();
+        edit(&mut body);
+        if body == *self.record.body() {
+            return Ok(false);
+        }
+        body.version = self.next();
+        self.sign(body)?;
+        Ok(true)
+    }
+
+    /// Signs it anew as it is, so that it does not expire elsewhere.
+    pub(super) fn refresh(&mut self) -> Result<(), EntryError> {
+        let body = Body {
+            version: self.next(),
+            ..self.record.body().clone()
+        };
+        self.sign(body)
+    }
+
+    /// Signs it with a version above `version`, which somebody holds as the last of this boot, of an
+    /// earlier one whose clock was ahead, or of another process with our key. Says whether that was
+    /// necessary.
+    pub(super) fn supersede(&mut self, version: Version) -> Result<bool, EntryError> {
+        if self.departed() || version < self.record.version() {
+            return Ok(false);
+        }
+        let latest = rt::unix_millis().saturating_add(millis(MAX_AHEAD));
+        if version.started > latest.max(self.record.version().started)
+            || version.update > MAX_UPDATE
+        {
+            tracing::warn!(?version, "an absurd version of our own entry is not outbid");
+            return Ok(false);
+        }
+        let version = if version.started == self.record.version().started {
+            Version {
+                update: version.update.saturating_add(1),
+                ..version
+            }
+        } else {
+            Version {
+                started: version.started.saturating_add(1).max(rt::unix_millis()),
+                update: 0,
+            }
+        };
+        let body = Body {
+            version,
+            ..self.record.body().clone()
+        };
+        self.sign(body)?;
+        Ok(true)
+    }
+
+    /// Signs our tombstone.
+    pub(super) fn depart(&mut self) -> Result<(), EntryError> {
+        let tombstone = self.record.body().tombstone(self.next());
+        self.sign(tombstone)
+    }
+
+    fn next(&self) -> Version {
+        let version = self.record.version();
+        Version {
+            update: version.update.saturating_add(1),
+            ..version
+        }
+    }
+
+    fn sign(&mut self, body: Body) -> Result<(), EntryError> {
+        self.record = Arc::new(Record::sign(body, self.identity.key())?);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{NetworkId, SecretKey};
+
+    fn own() -> Own {
+        let identity = Identity::new(SecretKey::generate(), NetworkId::from("n"), None);
+        let addr = PeerAddr::new(identity.peer());
+        Own::new(Arc::new(identity), [0; 32], addr, |_| {}).unwrap()
+    }
+
+    #[test]
+    fn every_signature_is_newer_and_no_change_is_none() {
+        let mut own = own();
+        let first = own.record().version();
+        assert_eq!(own.edit(|_| {}), Ok(false));
+        assert_eq!(own.record().version(), first);
+        assert_eq!(
+            own.edit(|body| body.tags.extend(["x".to_owned()])),
+            Ok(true)
+        );
+        assert!(own.record().version() > first);
+        own.depart().unwrap();
+        assert!(own.record().body().tags.is_empty());
+        assert_eq!(own.edit(|_| {}), Err(EntryError::ShutDown));
+    }
+
+    #[test]
+    fn what_others_hold_of_us_is_outbid() {
+        let mut own = own();
+        let mine = own.record().version();
+        assert_eq!(own.supersede(Version::default()), Ok(false));
+        // This boot, buried by somebody: it started when it did.
+        assert_eq!(own.supersede(mine), Ok(true));
+        assert_eq!(own.record().version().started, mine.started);
+        assert!(own.record().version() > mine);
+        // An earlier boot, whose clock was an hour ahead.
+        let ahead = Version {
+            started: mine.started + 3_600_000,
+            update: 4,
+        };
+        assert_eq!(own.supersede(ahead), Ok(true));
+        assert!(own.record().version() > ahead);
+    }
+
+    #[test]
+    fn absurd_versions_are_not_outbid() {
+        let mut own = own();
+        let mine = own.record().version();
+        let absurd = [
+            (u64::MAX, u64::MAX),
+            (u64::MAX, 0),
+            (mine.started, u64::MAX),
+            (mine.started + millis(MAX_AHEAD) * 2, 0),
+        ];
+        for (started, update) in absurd {
+            assert_eq!(own.supersede(Version { started, update }), Ok(false));
+        }
+        assert_eq!(own.record().version(), mine);
+    }
+}

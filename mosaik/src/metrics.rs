@@ -1,0 +1,82 @@
+//! Names of the metrics that mosaik records through the [`metrics`] facade.
+//!
+//! Counters only grow, gauges show what is now. Install a recorder to read them.
+
+/// Gauge: other live peers in the catalog.
+pub const DISCOVERY_PEERS: &str = "mosaik_discovery_peers";
+/// Gauge: gossip neighbours.
+pub const DISCOVERY_NEIGHBOURS: &str = "mosaik_discovery_neighbours";
+/// Gauge: open discovery connections.
+pub const DISCOVERY_CONNECTIONS: &str = "mosaik_discovery_connections";
+/// Counter: own entries announced.
+pub const DISCOVERY_ANNOUNCEMENTS: &str = "mosaik_discovery_announcements_total";
+/// Counter: catalog exchanges completed, whoever began them.
+pub const DISCOVERY_SYNCS: &str = "mosaik_discovery_syncs_total";
+/// Counter: catalog exchanges that failed.
+pub const DISCOVERY_SYNC_FAILURES: &str = "mosaik_discovery_sync_failures_total";
+/// Counter: entries refused, because they were forged, foreign, malformed or over a limit.
+pub const DISCOVERY_ENTRIES_REFUSED: &str = "mosaik_discovery_entries_refused_total";
+/// Counter: gossip messages dropped because a neighbour took them too slowly.
+pub const DISCOVERY_GOSSIP_DROPPED: &str = "mosaik_discovery_gossip_dropped_total";
+/// Counter: probes of peers that were suspected to be gone.
+pub const DISCOVERY_PROBES: &str = "mosaik_discovery_probes_total";
+/// Counter: peers found dead by a probe.
+pub const DISCOVERY_DEATHS: &str = "mosaik_discovery_deaths_total";
+/// Counter: peers whose clock was found ahead of ours.
+pub const DISCOVERY_CLOCK_SKEWS: &str = "mosaik_discovery_clock_skews_total";
+
+/// Counter: datums handed to the transport, once for each consumer.
+pub const STREAM_DATUMS_SENT: &str = "mosaik_stream_datums_sent_total";
+/// Counter: bytes of these, with framing.
+pub const STREAM_BYTES_SENT: &str = "mosaik_stream_bytes_sent_total";
+/// Counter: datums received.
+pub const STREAM_DATUMS_RECEIVED: &str = "mosaik_stream_datums_received_total";
+/// Counter: bytes of these, with framing.
+pub const STREAM_BYTES_RECEIVED: &str = "mosaik_stream_bytes_received_total";
+/// Counter: consumers cut because they took nothing for too long.
+pub const STREAM_CONSUMERS_CUT: &str = "mosaik_stream_consumers_cut_total";
+/// Counter: subscriptions refused, on either side.
+pub const STREAM_REFUSALS: &str = "mosaik_stream_refusals_total";
+/// Counter: datums that a consumer missed and was told of.
+pub const STREAM_DATUMS_MISSED: &str = "mosaik_stream_datums_missed_total";
+/// Counter: datums that could not be decoded.
+pub const STREAM_DATUMS_UNDECODABLE: &str = "mosaik_stream_datums_undecodable_total";
+/// Counter: malformed messages from peers.
+pub const STREAM_MALFORMED: &str = "mosaik_stream_malformed_total";
+
+/// Counts datums handed to the transport.
+pub(crate) fn sent(datums: u64, bytes: usize) {
+    metrics::counter!(STREAM_DATUMS_SENT).increment(datums);
+    metrics::counter!(STREAM_BYTES_SENT).increment(bytes as u64);
+}
+
+/// Counts datums received.
+pub(crate) fn received(datums: u64, bytes: usize) {
+    metrics::counter!(STREAM_DATUMS_RECEIVED).increment(datums);
+    metrics::counter!(STREAM_BYTES_RECEIVED).increment(bytes as u64);
+}
+
+/// Counts a consumer that is cut.
+pub(crate) fn consumer_cut() {
+    metrics::counter!(STREAM_CONSUMERS_CUT).increment(1);
+}
+
+/// Counts a refused subscription.
+pub(crate) fn subscription_refused() {
+    metrics::counter!(STREAM_REFUSALS).increment(1);
+}
+
+/// Counts datums that a consumer missed.
+pub(crate) fn missed(datums: u64) {
+    metrics::counter!(STREAM_DATUMS_MISSED).increment(datums);
+}
+
+/// Counts a datum that cannot be decoded.
+pub(crate) fn datum_undecodable() {
+    metrics::counter!(STREAM_DATUMS_UNDECODABLE).increment(1);
+}
+
+/// Counts a malformed message.
+pub(crate) fn malformed() {
+    metrics::counter!(STREAM_MALFORMED).increment(1);
+}

@@ -1,0 +1,237 @@
+//! Options of a node, and how it is put together from them.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tracing::info_span;
+
+use super::{Bootstrap, Network, handle::Parts, keyfile};
+#[cfg(feature = "sim")]
+use crate::transport::memory::Fabric;
+use crate::{
+    declare::{self, ConflictError},
+    discovery::{self, Discovery, EntryError},
+    id::{NetworkId, ParseAddrError, SecretKey},
+    rt::{self, Tasks},
+    streams::Streams,
+    transport::{Alpn, BindError, CarrierConfig, Config, Endpoint, Identity, Pool},
+};
+
+/// Options of a node: from [`Network::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "call `build` to start the node"]
+pub struct Builder {
+    network: NetworkId,
+    key: Option<SecretKey>,
+    data_dir: Option<PathBuf>,
+    bootstrap: Vec<Bootstrap>,
+    tags: Vec<String>,
+    shared_secret: Option<String>,
+    offline: bool,
+    bind: Vec<SocketAddr>,
+    local_rendezvous: bool,
+    rendezvous_dir: Option<PathBuf>,
+    #[cfg(feature = "sim")]
+    fabric: Option<Fabric>,
+}
+
+impl Builder {
+    pub(super) fn new(network: NetworkId) -> Self {
+        Self {
+            network,
+            key: None,
+            data_dir: None,
+            bootstrap: Vec::new(),
+            tags: Vec::new(),
+            shared_secret: None,
+            offline: false,
+            bind: Vec::new(),
+            local_rendezvous: true,
+            rendezvous_dir: None,
+            #[cfg(feature = "sim")]
+            fabric: None,
+        }
+    }
+
+    /// The key that makes this peer who it is. Default: that of the data directory, else a fresh one.
+    pub fn secret_key(mut self, key: SecretKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// A directory that keeps this peer's secret key across restarts. Default: none, everything is
+    /// volatile.
+    pub fn data_dir(mut self, dir: impl AsRef<Path>) -> Self {
+        self.data_dir = Some(dir.as_ref().to_path_buf());
+        self
+    }
+
+    /// Peers to start from: ids, addresses, tickets (`mosaik1…`), `id@ip:port`. Calls add up.
+    pub fn bootstrap<B: Into<Bootstrap>>(mut self, peers: impl IntoIterator<Item = B>) -> Self {
+        self.bootstrap.extend(peers.into_iter().map(Into::into));
+        self
+    }
+
+    /// Tags that say what this peer is for. Calls add up.
+    pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags.extend(tags.into_iter().map(Into::into));
+        self
+    }
+
+    /// A secret that peers must prove to know before they may connect at all. Default: none; then the
+    /// network id is all that it takes.
+    pub fn shared_secret(mut self, secret: impl Into<String>) -> Self {
+        self.shared_secret = Some(secret.into());
+        self
+    }
+
+    /// Uses nothing outside the local networks: no relays, no look-up of addresses by DNS. Default: both
+    /// are used when they can be reached, and never waited for.
+    pub fn offline(mut self) -> Self {
+        self.offline = true;
+        self
+    }
+
+    /// Socket addresses to bind; port 0 for any free one. Calls add up. Default: any port on all
+    /// interfaces.
+    pub fn bind(mut self, addr: SocketAddr) -> Self {
+        self.bind.push(addr);
+        self
+    }
+
+    /// Whether processes of one user on one machine find each other through a directory, without any
+    /// network traffic. Default: yes.
+    pub fn local_rendezvous(mut self, on: bool) -> Self {
+        self.local_rendezvous = on;
+        self
+    }
+
+    /// The directory in which processes of this machine find each other. Default:
+    /// `$XDG_RUNTIME_DIR/mosaik`, else `mosaik-<user>` among the temporary files.
+    pub fn rendezvous_dir(mut self, dir: impl AsRef<Path>) -> Self {
+        self.rendezvous_dir = Some(dir.as_ref().to_path_buf());
+        self
+    }
+
+    /// Runs on an in-memory network instead of sockets.
+    #[cfg(feature = "sim")]
+    pub fn fabric(mut self, fabric: &Fabric) -> Self {
+        self.fabric = Some(fabric.clone());
+        self
+    }
+
+    /// Starts the node. Waits for nothing outside this machine.
+    ///
+    /// # Errors
+    /// When an option is bad, two declarations of this binary contradict each other, or a socket or file
+    /// is not to be had; the error says which and what to do.
+    pub async fn build(self) -> Result<Network, BuildError> {
+        declare::check_declarations()?;
+        let bootstrap = self
+            .bootstrap
+            .iter()
+            .map(|bootstrap| bootstrap.0.clone())
+            .collect::<Result<Vec<_>, _>>()?;
+        let key = self.key().await?;
+        let identity = Identity::new(key, self.network, self.shared_secret.as_deref());
+        let peer = identity.peer();
+        let span = info_span!("mosaik", network = %self.network.short(), peer = %peer.short());
+        let entered = span.clone();
+        let endpoint = Endpoint::bind(Config {
+            identity: Arc::new(identity),
+            carrier: self.carrier(),
+        });
+        let endpoint = tracing::Instrument::instrument(endpoint, entered).await?;
+        let tasks = Tasks::new(span);
+        let (discovery_pool, discovery_connections) =
+            Pool::new(endpoint.clone(), Alpn::Discovery, tasks.clone());
+        let (streams_pool, streams_connections) =
+            Pool::new(endpoint.clone(), Alpn::Streams, tasks.clone());
+        let config = discovery::Config {
+            bootstrap,
+            tags: self.tags,
+            tickets: Vec::new(),
+            local_rendezvous: self.local_rendezvous,
+            rendezvous_dir: self.rendezvous_dir,
+        };
+        let discovery = Discovery::start(
+            config,
+            endpoint.clone(),
+            (discovery_pool.clone(), discovery_connections),
+            tasks.clone(),
+        )?;
+        let streams = Streams::start(
+            streams_pool.clone(),
+            streams_connections,
+            discovery.clone(),
+            tasks.clone(),
+        );
+        Ok(Network::start(Parts {
+            id: self.network,
+            endpoint,
+            pools: [discovery_pool, streams_pool],
+            discovery,
+            streams,
+            tasks,
+        }))
+    }
+
+    async fn key(&self) -> Result<SecretKey, BuildError> {
+        if let Some(key) = &self.key {
+            return Ok(key.clone());
+        }
+        let Some(dir) = self.data_dir.clone() else {
+            return Ok(SecretKey::generate());
+        };
+        rt::blocking(move || keyfile::load_or_create(&dir))
+            .await
+            .map_err(|(path, error)| BuildError::DataDir {
+                path,
+                kind: error.kind(),
+                reason: error.to_string(),
+            })
+    }
+
+    fn carrier(&self) -> CarrierConfig {
+        #[cfg(feature = "sim")]
+        if let Some(fabric) = &self.fabric {
+            return CarrierConfig::Memory(fabric.clone());
+        }
+        CarrierConfig::Iroh {
+            bind: self.bind.clone(),
+            outside: !self.offline,
+        }
+    }
+}
+
+/// Why a node could not be started.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Two declarations contradict each other; the text names both places.
+    #[error(transparent)]
+    Declarations(#[from] ConflictError),
+    /// A bootstrap peer is not given in any form that is understood.
+    #[error("bad bootstrap peer: {0}")]
+    Bootstrap(#[from] ParseAddrError),
+    /// The data directory cannot be used; check its owner, mode and free space.
+    #[error("cannot use {path}: {reason}")]
+    DataDir {
+        /// The file or directory.
+        path: PathBuf,
+        /// What kind of failure it was.
+        kind: io::ErrorKind,
+        /// What the operating system said.
+        reason: String,
+    },
+    /// No socket could be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// What this peer is to say of itself breaks a limit, such as too many tags.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+}

@@ -1,0 +1,87 @@
+//! The secret key in a data directory.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use crate::id::SecretKey;
+
+/// The file's name inside the data directory.
+const FILE: &str = "secret.key";
+
+/// Reads the key of `dir`, or makes one and stores it so that it survives a crash.
+pub(super) fn load_or_create(dir: &Path) -> Result<SecretKey, (PathBuf, io::Error)> {
+    let path = dir.join(FILE);
+    let at = |path: &Path| {
+        let path = path.to_path_buf();
+        move |error| (path, error)
+    };
+    fs::create_dir_all(dir).map_err(at(dir))?;
+    match fs::read(&path) {
+        Ok(bytes) => {
+            let bytes = <[u8; 32]>::try_from(bytes).map_err(|bytes| {
+                let len = bytes.len();
+                let text =
+                    format!("a secret key has 32 bytes, this file {len}; restore or remove it");
+                (path, io::Error::new(io::ErrorKind::InvalidData, text))
+            })?;
+            Ok(SecretKey::from_bytes(bytes))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let key = SecretKey::generate();
+            store(dir, &path, &key).map_err(at(&path))?;
+            Ok(key)
+        }
+        Err(error) => Err((path, error)),
+    }
+}
+
+/// Writes beside and renames, so that a crash leaves a whole file or none.
+fn store(dir: &Path, path: &Path, key: &SecretKey) -> io::Result<()> {
+    let partial = path.with_extension("key.new");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&partial)?;
+    file.write_all(&key.to_bytes())?;
+    file.sync_all()?;
+    fs::rename(&partial, path)?;
+    #[cfg(unix)]
+    File::open(dir)?.sync_all()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_directory_stays_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("state");
+        let first = load_or_create(&dir).unwrap();
+        assert_eq!(load_or_create(&dir).unwrap().peer(), first.peer());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_can_read_the_key() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        load_or_create(dir.path()).unwrap();
+        let mode = fs::metadata(dir.path().join(FILE)).unwrap().permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_key_is_refused_and_named() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(FILE), b"short").unwrap();
+        let (path, error) = load_or_create(dir.path()).unwrap_err();
+        assert!(path.ends_with(FILE));
+        assert!(error.to_string().contains("32 bytes"), "{error}");
+    }
+}

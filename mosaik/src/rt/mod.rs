@@ -1,0 +1,89 @@
+//! The only clock, the only timers, the only place that spawns tasks and draws random numbers.
+//!
+//! Everything else reads time and chance through here, so that a simulated run can replace both, and
+//! so that a dropped network can find all its tasks. Clippy's `disallowed-methods` holds that.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this module is what the others call instead"
+)]
+
+mod tasks;
+
+use std::{
+    future::Future,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rand::RngExt as _;
+pub(crate) use tasks::Tasks;
+pub(crate) use tokio::time::{Instant, error::Elapsed};
+
+/// The monotonic clock.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// The wall clock in milliseconds since 1970, zero before that.
+pub(crate) fn unix_millis() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
+}
+
+/// Waits for `duration`.
+pub(crate) async fn sleep(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
+/// Waits until `deadline`.
+pub(crate) async fn sleep_until(deadline: Instant) {
+    tokio::time::sleep_until(deadline).await;
+}
+
+/// Runs `future`, giving up after `limit`.
+pub(crate) async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+    tokio::time::timeout(limit, future).await
+}
+
+/// Runs `future`, giving up at `deadline`.
+pub(crate) async fn timeout_at<F: Future>(
+    deadline: Instant,
+    future: F,
+) -> Result<F::Output, Elapsed> {
+    tokio::time::timeout_at(deadline, future).await
+}
+
+/// A random number.
+pub(crate) fn random_u64() -> u64 {
+    rand::rng().random()
+}
+
+/// Random bytes.
+pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    rand::rng().fill(&mut bytes[..]);
+    bytes
+}
+
+/// A duration between half of `around` and one and a half times it.
+pub(crate) fn jitter(around: Duration) -> Duration {
+    around.mul_f64(rand::rng().random_range(0.5..1.5))
+}
+
+/// Runs `work` where it may block.
+///
+/// # Panics
+/// Passes on a panic of `work`.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Blocking work cannot be aborted once it runs; before that only a runtime that is
+            // shutting down cancels it, and then this future is not polled again.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}

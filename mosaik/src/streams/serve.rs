@@ -1,0 +1,292 @@
+//! The producer's side of a subscription: answers the request, then writes what the ring has.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::{debug, warn};
+
+use super::{
+    handle::Inner,
+    hub::{Next, Seat},
+    proto::{
+        credit::Sending,
+        record::Control,
+        ring::Batch,
+        subscription::{self, Accept, ConsumerMessage, MAX_MESSAGE, ProducerMessage, Subscribe},
+    },
+};
+use crate::{
+    declare::Schema,
+    metrics, rt,
+    transport::{CloseCode, Closed, Connection, Link, LinkError, LinkReceiver, SendHalf},
+};
+
+/// How long a stream may be open before it says what it is for.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Streams of one connection that may have no request yet; more wait to be accepted.
+const MAX_REQUESTS: usize = 64;
+/// How long the end of a subscription may make no progress, and the consumer's goodbye may take.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes that are written at once at most; a chunk more fits.
+const WRITE_SIZE: u64 = 256 * 1024;
+
+type ConsumerLink = Link<ProducerMessage, ConsumerMessage>;
+
+/// Serves the streams that a peer opens on `connection`.
+pub(super) async fn connection(streams: Inner, connection: Connection) {
+    let requests = Arc::new(Semaphore::new(MAX_REQUESTS));
+    while let Ok(permit) = requests.clone().acquire_owned().await {
+        match connection.accept_bi().await {
+            Ok(halves) => {
+                let (inner, connection) = (streams.clone(), connection.clone());
+                streams.tasks().spawn(async move {
+                    let link = Link::new(halves, MAX_MESSAGE);
+                    if let Err(error) = stream(&inner, &connection, link, permit).await {
+                        debug!(peer = %connection.peer().short(), %error, "subscription ended");
+                    }
+                });
+            }
+            Err(error) => {
+                debug!(peer = %connection.peer().short(), %error, "connection ended");
+                return;
+            }
+        }
+    }
+}
+
+async fn stream(
+    streams: &Inner,
+    connection: &Connection,
+    mut link: ConsumerLink,
+    permit: OwnedSemaphorePermit,
+) -> Result<(), LinkError> {
+    let request = rt::timeout(REQUEST_TIMEOUT, link.rx.recv()).await;
+    drop(permit);
+    let Ok(request) = request else {
+        return refuse(link, CloseCode::TimedOut, "no request in time").await;
+    };
+    match request {
+        Ok(Some(ConsumerMessage::Subscribe(request))) => {
+            subscribed(streams, connection, link, request).await
+        }
+        Ok(Some(ConsumerMessage::Describe { topic })) => {
+            let Some(hub) = streams.hub(&topic) else {
+                return refuse(link, CloseCode::NotFound, NOT_PRODUCED).await;
+            };
+            let topic = hub.topic();
+            let description = ProducerMessage::Description {
+                name: topic.name.clone(),
+                schema: topic.schema.as_ref().map(Schema::encode),
+            };
+            link.tx.send(&description).await?;
+            link.tx.finish().await
+        }
+        Ok(Some(ConsumerMessage::Ack(_))) => {
+            refuse(
+                link,
+                CloseCode::Malformed,
+                "acknowledged before subscribing",
+            )
+            .await
+        }
+        Ok(None) => Ok(()),
+        Err(error @ LinkError::Decode(_)) => {
+            warn!(peer = %connection.peer().short(), %error, "peer sent a malformed request");
+            metrics::malformed();
+            refuse(link, CloseCode::Malformed, &error.to_string()).await?;
+            Err(error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+const NOT_PRODUCED: &str = "this peer does not produce that topic (any more)";
+
+async fn refuse(mut link: ConsumerLink, code: CloseCode, text: &str) -> Result<(), LinkError> {
+    let refusal = ProducerMessage::Refuse {
+        code: code.code(),
+        reason: subscription::reason(text),
+    };
+    let tell = async {
+        link.tx.send(&refusal).await?;
+        link.tx.finish().await
+    };
+    rt::timeout(END_TIMEOUT, tell)
+        .await
+        .unwrap_or(Err(LinkError::Truncated))
+}
+
+async fn subscribed(
+    streams: &Inner,
+    connection: &Connection,
+    mut link: ConsumerLink,
+    request: Subscribe,
+) -> Result<(), LinkError> {
+    let peer = connection.peer();
+    let Some(hub) = streams.hub(&request.topic) else {
+        return refuse(link, CloseCode::NotFound, NOT_PRODUCED).await;
+    };
+    let schema = match request.schema.as_deref().map(Schema::decode).transpose() {
+        Ok(schema) => schema,
+        Err(error) => return refuse(link, CloseCode::Malformed, &error.to_string()).await,
+    };
+    if let Err(difference) = hub.topic().compare(schema.as_ref()) {
+        warn!(peer = %peer.short(), topic = hub.topic().name, difference, "consumer refused");
+        metrics::subscription_refused();
+        streams.note_refusal(peer, &hub.topic().name, &difference);
+        return refuse(link, CloseCode::SchemaMismatch, &difference).await;
+    }
+    let seat = match hub.attach(peer, request.consumer, request.resume) {
+        Ok(seat) => seat,
+        Err((code, reason)) => return refuse(link, code, reason).await,
+    };
+    let accept = Accept {
+        epoch: hub.epoch(),
+        first: seat.first,
+        ack_every: hub.ack_every(),
+    };
+    link.tx.send(&ProducerMessage::Accept(accept)).await?;
+    debug!(peer = %peer.short(), topic = hub.topic().name, "consumer subscribed");
+    let sending = Mutex::new(Sending::new(request.limit));
+    let mut half = link.tx.into_half();
+    let left = tokio::select! {
+        written = write(&seat, &sending, &mut half) => match written {
+            // The consumer has the end, or hears of it with the stream's: it leaves, or is gone.
+            Ok(()) => acks(&seat, &sending, connection, &mut link.rx, true).await,
+            Err(error) => Err(error),
+        },
+        acked = acks(&seat, &sending, connection, &mut link.rx, false) => acked,
+    };
+    match left {
+        Ok(()) => seat.leave(),
+        // It said good-bye for all its subscriptions at once.
+        Err(LinkError::Connection(Closed {
+            code: CloseCode::ShuttingDown,
+            ..
+        })) => seat.leave(),
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Writes batches as the consumer grants them, until the hub says to stop.
+async fn write(
+    seat: &Seat,
+    sending: &Mutex<Sending>,
+    half: &mut SendHalf,
+) -> Result<(), LinkError> {
+    let locked = || sending.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut batches: Vec<Batch> = Vec::new();
+    let mut chunks: Vec<Bytes> = Vec::new();
+    loop {
+        let limit = locked().credit().min(WRITE_SIZE);
+        match seat.read(limit, &mut batches) {
+            Next::Go if batches.is_empty() => seat.wake.notified().await,
+            Next::Go => {
+                let (mut datums, mut bytes) = (0, 0);
+                for batch in batches.drain(..) {
+                    datums += batch.count;
+                    bytes += batch.records.len();
+                    chunks.push(batch.records);
+                }
+                locked().on_sent(bytes);
+                tokio::select! {
+                    biased;
+                    written = half.write_chunks(&mut chunks) => written?,
+                    (code, _) = seat.forced() => {
+                        // Stuck in the middle of a datum: only the reset can end it now.
+                        half.reset(code);
+                        return Ok(());
+                    }
+                }
+                chunks.clear();
+                seat.counters.add(datums, bytes);
+                metrics::sent(datums, bytes);
+            }
+            Next::Idle => seat.wake.notified().await,
+            Next::End(code, reason) => return finish(seat, half, code, reason).await,
+        }
+    }
+}
+
+/// Says why nothing follows, and waits until that has arrived, as long as the consumer takes anything.
+async fn finish(
+    seat: &Seat,
+    half: &mut SendHalf,
+    code: CloseCode,
+    reason: &str,
+) -> Result<(), LinkError> {
+    let end = Control::End {
+        code: code.code(),
+        reason: reason.into(),
+    };
+    let record = end.to_record()?;
+    let tell = async {
+        half.write_all(&record).await?;
+        half.finish().await
+    };
+    let stuck = async {
+        let mut progress = seat.progress();
+        loop {
+            rt::sleep(END_TIMEOUT).await;
+            let before = std::mem::replace(&mut progress, seat.progress());
+            if before == progress {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        told = tell => return told,
+        () = stuck => {}
+    }
+    // A consumer that reads nothing learns it from the reset once it reads again.
+    half.reset(code);
+    Ok(())
+}
+
+/// Takes the consumer's acknowledgements until it leaves. After our end, it may leave in silence.
+async fn acks(
+    seat: &Seat,
+    sending: &Mutex<Sending>,
+    connection: &Connection,
+    rx: &mut LinkReceiver<ConsumerMessage>,
+    ended: bool,
+) -> Result<(), LinkError> {
+    let deadline = rt::now() + END_TIMEOUT;
+    loop {
+        let message = if ended {
+            match rt::timeout_at(deadline, rx.recv()).await {
+                Ok(message) => message,
+                Err(_) => return Ok(()),
+            }
+        } else {
+            rx.recv().await
+        };
+        match message {
+            Ok(Some(ConsumerMessage::Ack(ack))) => {
+                seat.ack(ack.received);
+                sending
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .on_limit(ack.limit);
+                if let Some(rtt) = connection.rtt() {
+                    seat.counters.set_rtt(rtt);
+                }
+                seat.wake.notify_one();
+            }
+            Ok(Some(other)) => {
+                warn!(peer = %connection.peer().short(), ?other, "unexpected message");
+                metrics::malformed();
+                rx.stop(CloseCode::Malformed);
+                return Ok(());
+            }
+            Ok(None) => return Ok(()),
+            Err(_) if ended => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! The consumer's side of a subscription: asks, receives, acknowledges, comes back after a loss.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use tracing::{debug, info, warn};
+
+use super::{
+    driver::Active,
+    handle::Inner,
+    hub::Next,
+    info::ChannelState,
+    intake::{Intake, Item, Start},
+    proto::{
+        credit::{Due, Receiving},
+        record::{self, Control, Front},
+        subscription::{
+            ConsumerMessage, Filter, MAX_MESSAGE, MAX_SEQUENCE, Position, ProducerMessage,
+            Subscribe,
+        },
+    },
+};
+use crate::{
+    declare::Schema,
+    id::{PeerAddr, PeerId},
+    metrics,
+    rt::{self, Instant, Tasks},
+    transport::{CloseCode, ConnectError, Connection, Link, LinkError, LinkSender, RecvHalf},
+};
+
+/// How long a producer may take to answer a request.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an acknowledgement waits for company.
+const ACK_DELAY: Duration = Duration::from_millis(5);
+/// How long leaving may take to be heard.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Bytes read ahead at once.
+const READ_SIZE: usize = 128 * 1024;
+/// Room in the buffer under which more is made.
+const READ_MIN: usize = 32 * 1024;
+/// First wait before a producer is tried again.
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+/// Longest wait before a producer is tried again.
+const BACKOFF_LAST: Duration = Duration::from_secs(5);
+
+/// One consumer's work with one producer.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pub(super) streams: Inner,
+    pub(super) intake: Arc<Intake>,
+    pub(super) peer: PeerId,
+    /// Cancelled when the consumer is dropped.
+    pub(super) consumer: Tasks,
+    pub(super) active: Active,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+enum Ended {
+    /// The consumer was dropped.
+    Dropped,
+    /// The producer says that nothing follows.
+    Finished(CloseCode),
+    /// The producer said no.
+    Refused(CloseCode, String),
+    /// Something broke.
+    Broken(LinkError),
+    /// There was no connection.
+    Unreachable(ConnectError),
+}
+
+impl Ended {
+    /// Whether the producer gave this consumer up because it took nothing.
+    fn is_cut(&self) -> bool {
+        matches!(
+            self,
+            Self::Finished(CloseCode::TooSlow)
+                | Self::Broken(LinkError::Stream(CloseCode::TooSlow))
+        )
+    }
+}
+
+impl Session {
+    /// Subscribes, again and again, for as long as the producer is there.
+    pub(super) async fn run(self) {
+        let mut backoff = BACKOFF_FIRST;
+        let mut told = None;
+        loop {
+            let boot = self.streams.boot_of(&self.peer);
+            let ended = self.attempt().await;
+            let next = match &ended {
+                Ended::Refused(_, reason) => ChannelState::Refused(reason.clone()),
+                Ended::Unreachable(error @ ConnectError::Refused { .. }) => {
+                    ChannelState::Refused(error.to_string())
+                }
+                _ => ChannelState::Reconnecting,
+            };
+            let was_connected = self.intake.left(self.peer, next.clone());
+            match &ended {
+                Ended::Dropped => break,
+                // A producer that has just gone is no contradiction.
+                Ended::Refused(CloseCode::NotFound | CloseCode::ShuttingDown, reason) => {
+                    debug!(peer = %self.peer.short(), reason, "producer gone");
+                }
+                Ended::Refused(code, reason) => {
+                    metrics::subscription_refused();
+                    if told != Some(next.clone()) {
+                        warn!(peer = %self.peer.short(), topic = self.intake.topic().name, %code,
+                            reason, "subscription refused");
+                        told = Some(next);
+                    }
+                }
+                Ended::Unreachable(error) => {
+                    debug!(peer = %self.peer.short(), %error, "producer unreachable");
+                }
+                Ended::Broken(error) => info!(
+                    peer = %self.peer.short(), topic = self.intake.topic().name, %error,
+                    "connection to the producer lost"
+                ),
+                Ended::Finished(code) => {
+                    debug!(peer = %self.peer.short(), %code, "producer finished");
+                }
+            }
+            if was_connected {
+                backoff = BACKOFF_FIRST;
+            }
+            let wanted = || {
+                let wanted = self.streams.produces(&self.peer, &self.intake.topic().id);
+                if !wanted {
+                    // Before anybody else can begin anew with the peer.
+                    self.intake.end(self.peer);
+                }
+                wanted
+            };
+            if !self.active.keep(self.peer, wanted) {
+                return;
+            }
+            if ended.is_cut() {
+                // Coming back without room would only hold the others up again.
+                tokio::select! {
+                    () = self.intake.has_room(self.peer) => {}
+                    () = self.consumer.cancelled() => break,
+                }
+            }
+            tokio::select! {
+                () = rt::sleep(rt::jitter(backoff)) => backoff = (backoff * 2).min(BACKOFF_LAST),
+                () = self.streams.rebooted(&self.peer, boot) => backoff = BACKOFF_FIRST,
+                () = self.consumer.cancelled() => break,
+            }
+        }
+        self.intake.end(self.peer);
+    }
+
+    async fn attempt(&self) -> Ended {
+        if self.peer == self.streams.peer() {
+            return self.local().await;
+        }
+        let Some(addr) = self.streams.addr_of(&self.peer) else {
+            return Ended::Unreachable(ConnectError::NoAddress);
+        };
+        let asked = tokio::select! {
+            asked = self.ask(&addr) => asked,
+            () = self.consumer.cancelled() => return Ended::Dropped,
+        };
+        match asked {
+            Ok((connection, records)) => records.run(&connection).await,
+            Err(ended) => ended,
+        }
+    }
+
+    /// Takes datums from a producer on this node straight from its ring.
+    async fn local(&self) -> Ended {
+        let Some(hub) = self.streams.hub(&self.intake.topic().id) else {
+            return Ended::Finished(CloseCode::NotFound);
+        };
+        if let Err(difference) = hub.topic().compare(self.intake.topic().schema.as_ref()) {
+            return Ended::Refused(CloseCode::SchemaMismatch, difference);
+        }
+        let start = self.intake.begin(self.peer);
+        let seat = match hub.attach(self.peer, self.intake.id(), start.position) {
+            Ok(seat) => seat,
+            Err((code, reason)) => return Ended::Refused(code, reason.into()),
+        };
+        self.joined(hub.epoch(), seat.first, &start);
+        let mut received = seat.first;
+        let mut bytes = start.held;
+        let mut batches = Vec::new();
+        loop {
+            let taken = self.intake.taken(self.peer).saturating_sub(start.taken);
+            let limit = (taken + self.intake.window()).saturating_sub(bytes);
+            match seat.read(limit, &mut batches) {
+                Next::Go if !batches.is_empty() => {
+                    for batch in batches.drain(..) {
+                        bytes += batch.records.len() as u64;
+                        received += batch.count;
+                        seat.counters.add(batch.count, batch.records.len());
+                        self.intake
+                            .deliver(self.peer, batch.count, Item::Datums(batch.records));
+                    }
+                    seat.ack(received);
+                    // A producer on another thread may always have more.
+                    tokio::task::consume_budget().await;
+                    if self.consumer.is_cancelled() {
+                        seat.leave();
+                        return Ended::Dropped;
+                    }
+                }
+                Next::Go | Next::Idle => tokio::select! {
+                    () = seat.wake.notified() => {}
+                    () = start.wake.notified() => {}
+                    () = self.consumer.cancelled() => {
+                        seat.leave();
+                        return Ended::Dropped;
+                    }
+                },
+                Next::End(code, _) => {
+                    seat.leave();
+                    return Ended::Finished(code);
+                }
+            }
+        }
+    }
+
+    fn joined(&self, epoch: u64, first: u64, start: &Start) {
+        let position = Position { epoch, next: first };
+        let missed = position.missed_since(start.position);
+        self.intake.joined(self.peer, position, missed);
+    }
+
+    async fn ask(&self, addr: &PeerAddr) -> Result<(Connection, Records<'_>), Ended> {
+        let connected = self.streams.pool().connect(addr).await;
+        let connection = connected.map_err(Ended::Unreachable)?;
+        let start = self.intake.begin(self.peer);
+        let window = self.intake.window();
+        let request = Subscribe {
+            topic: self.intake.topic().id,
+            consumer: self.intake.id(),
+            schema: self.intake.topic().schema.as_ref().map(Schema::encode),
+            filter: Filter::All,
+            resume: start.position,
+            limit: Receiving::first_limit(start.held, window),
+        };
+        let ask = async {
+            let mut link =
+                Link::<ConsumerMessage, ProducerMessage>::open(&connection, MAX_MESSAGE).await?;
+            link.tx.send(&ConsumerMessage::Subscribe(request)).await?;
+            let answer = link.rx.recv().await?;
+            Ok((link, answer))
+        };
+        let (link, answer) = match rt::timeout(ANSWER_TIMEOUT, ask).await {
+            Ok(Ok(asked)) => asked,
+            Ok(Err(error)) => return Err(Ended::Broken(error)),
+            Err(_) => return Err(Ended::Unreachable(ConnectError::TimedOut)),
+        };
+        let accept = match answer {
+            Some(ProducerMessage::Accept(accept)) if accept.first <= MAX_SEQUENCE => accept,
+            Some(ProducerMessage::Refuse { code, reason }) => {
+                return Err(Ended::Refused(CloseCode::from_code(code), reason));
+            }
+            _ => {
+                let reason = "an answer out of place".into();
+                return Err(Ended::Refused(CloseCode::Malformed, reason));
+            }
+        };
+        self.joined(accept.epoch, accept.first, &start);
+        let flow = Receiving::new(accept.first, start.held, window, accept.ack_every);
+        let (half, buffer) = link.rx.into_half();
+        let receiving = Records {
+            session: self,
+            start,
+            flow,
+            half,
+            buffer,
+            tx: link.tx,
+        };
+        Ok((connection, receiving))
+    }
+}
+
+/// A subscription that runs.
+struct Records<'a> {
+    session: &'a Session,
+    start: Start,
+    flow: Receiving,
+    half: RecvHalf,
+    buffer: BytesMut,
+    tx: LinkSender<ConsumerMessage>,
+}
+
+impl Records<'_> {
+    async fn run(mut self, connection: &Connection) -> Ended {
+        let mut ack_at: Option<Instant> = None;
+        loop {
+            match self.split() {
+                Ok(None) => {}
+                Ok(Some(code)) => return self.leave(Ended::Finished(code)).await,
+                Err(error) => {
+                    warn!(peer = %self.session.peer.short(), %error, "producer sent garbage");
+                    metrics::malformed();
+                    self.half.stop(CloseCode::Malformed);
+                    return Ended::Refused(CloseCode::Malformed, error.to_string());
+                }
+            }
+            let taken = self.session.intake.taken(self.session.peer);
+            self.flow.on_taken(taken.saturating_sub(self.start.taken));
+            match self.flow.due() {
+                Due::Never => ack_at = None,
+                Due::Soon => {
+                    ack_at.get_or_insert_with(|| rt::now() + ACK_DELAY);
+                }
+                Due::Now => ack_at = Some(rt::now()),
+            }
+            if ack_at.is_some_and(|at| at <= rt::now()) {
+                ack_at = None;
+                if let Some(rtt) = connection.rtt() {
+                    self.start.counters.set_rtt(rtt);
+                    self.session
+                        .streams
+                        .discovery()
+                        .observe_rtt(connection.peer(), rtt);
+                }
+                let ack = ConsumerMessage::Ack(self.flow.tell());
+                if let Err(error) = self.tx.send(&ack).await {
+                    return Ended::Broken(error);
+                }
+            }
+            let ack_due = async {
+                match ack_at {
+                    Some(at) => rt::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                read = self.half.read_buf(&mut self.buffer), if self.flow.has_room() => match read {
+                    Ok(0) => return Ended::Broken(LinkError::Truncated),
+                    Ok(_) => {}
+                    Err(error) => return Ended::Broken(error),
+                },
+                // Reading would tell of it too, but there is no room to read.
+                closed = connection.closed(), if !self.flow.has_room() => {
+                    return Ended::Broken(LinkError::Connection(closed));
+                }
+                () = self.start.wake.notified() => {}
+                () = ack_due => {}
+                () = self.session.consumer.cancelled() => return self.leave(Ended::Dropped).await,
+            }
+        }
+    }
+
+    /// Hands over all that is whole. Returns the code of an end.
+    fn split(&mut self) -> Result<Option<CloseCode>, LinkError> {
+        let (intake, peer) = (&self.session.intake, self.session.peer);
+        loop {
+            match record::split_front(&mut self.buffer)? {
+                Front::Datums { count, records } => {
+                    self.flow.on_received(count, records.len());
+                    metrics::received(count, records.len());
+                    intake.deliver(peer, count, Item::Datums(records));
+                }
+                Front::Control(Control::Gap { missed }) => {
+                    self.flow.on_gap(missed);
+                    intake.deliver(peer, missed, Item::Lagged(missed));
+                }
+                Front::Control(Control::End { code, .. }) => {
+                    return Ok(Some(CloseCode::from_code(code)));
+                }
+                Front::Incomplete { missing } => {
+                    let spare = self.buffer.capacity() - self.buffer.len();
+                    if spare < READ_MIN.min(missing) || spare == 0 {
+                        self.buffer.reserve(READ_SIZE);
+                    }
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Tells the producer the last number and that nothing follows.
+    async fn leave(mut self, ended: Ended) -> Ended {
+        let tell = async {
+            self.tx
+                .send(&ConsumerMessage::Ack(self.flow.tell()))
+                .await?;
+            self.tx.finish().await
+        };
+        match rt::timeout(LEAVE_TIMEOUT, tell).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(%error, "the producer is gone already"),
+            Err(_) => debug!("the producer does not take the goodbye"),
+        }
+        ended
+    }
+}

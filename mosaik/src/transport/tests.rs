@@ -1,0 +1,274 @@
+//! What holds on both carriers: framing, admission, close codes, one connection a pair.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use tokio::sync::mpsc;
+
+use super::{memory::Fabric, *};
+use crate::{
+    id::{NetworkId, PeerAddr, SecretKey},
+    rt::{self, Tasks},
+    wire,
+};
+
+/// Far above what any step here takes.
+const DEADLINE: Duration = Duration::from_secs(20);
+const LIMIT: usize = 1024;
+
+#[derive(Clone)]
+struct Node {
+    endpoint: Endpoint,
+    pool: Pool,
+    tasks: Tasks,
+}
+
+impl Node {
+    async fn addr(&self) -> PeerAddr {
+        let mut addr = self.endpoint.addr();
+        let known = addr.wait_for(|addr| !addr.is_empty()).await;
+        known.unwrap().clone()
+    }
+}
+
+/// Starts a node that accepts for ever.
+async fn node(
+    carrier: CarrierConfig,
+    network: &str,
+    secret: Option<&str>,
+) -> (Node, mpsc::Receiver<Connection>) {
+    let identity = Identity::new(SecretKey::generate(), NetworkId::from(network), secret);
+    let endpoint = Endpoint::bind(Config {
+        identity: Arc::new(identity),
+        carrier,
+    })
+    .await
+    .unwrap();
+    let tasks = Tasks::new(tracing::Span::none());
+    let (pool, connections) = Pool::new(endpoint.clone(), Alpn::Streams, tasks.clone());
+    let (accepting, accept_pool, accept_tasks) = (endpoint.clone(), pool.clone(), tasks.clone());
+    tasks.spawn(async move {
+        while let Some(incoming) = accepting.accept().await {
+            let pool = accept_pool.clone();
+            accept_tasks.spawn(async move {
+                if let Err(error) = Pool::accept(&[pool], incoming).await {
+                    tracing::debug!(%error, "not admitted");
+                }
+            });
+        }
+    });
+    let node = Node {
+        endpoint,
+        pool,
+        tasks,
+    };
+    (node, connections)
+}
+
+fn carriers() -> [CarrierConfig; 2] {
+    [
+        CarrierConfig::Memory(Fabric::new()),
+        CarrierConfig::Iroh {
+            bind: vec!["127.0.0.1:0".parse().unwrap()],
+            outside: false,
+        },
+    ]
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    rt::timeout(DEADLINE, future).await.expect("in time")
+}
+
+/// A raw stream from `a` to `b`, both ends.
+async fn streams(
+    carrier: CarrierConfig,
+) -> (
+    Node,
+    Node,
+    Connection,
+    (SendHalf, RecvHalf),
+    Connection,
+    (SendHalf, RecvHalf),
+) {
+    let (a, _fresh_a) = node(carrier.clone(), "n", None).await;
+    let (b, mut fresh_b) = node(carrier, "n", None).await;
+    let out = within(a.pool.connect(&b.addr().await)).await.unwrap();
+    let mut near = out.open_bi().await.unwrap();
+    near.0.write_all(b"x").await.unwrap();
+    let back = within(fresh_b.recv()).await.unwrap();
+    let mut far = within(back.accept_bi()).await.unwrap();
+    let mut first = BytesMut::with_capacity(1);
+    within(far.1.read_buf(&mut first)).await.unwrap();
+    (a, b, out, near, back, far)
+}
+
+#[tokio::test]
+async fn frames_pass_and_end_explicitly() {
+    for carrier in carriers() {
+        let (_a, _b, _out, near, _back, far) = streams(carrier).await;
+        let mut near = Link::<String, u64>::new(near, LIMIT);
+        let mut far = Link::<u64, String>::new(far, LIMIT);
+        near.tx.send(&"hello".to_string()).await.unwrap();
+        assert_eq!(within(far.rx.recv()).await.unwrap().unwrap(), "hello");
+        far.tx.send(&7).await.unwrap();
+        assert_eq!(within(near.rx.recv()).await.unwrap(), Some(7));
+        let (finished, end) = within(async { tokio::join!(near.tx.finish(), far.rx.recv()) }).await;
+        assert_eq!((finished, end), (Ok(()), Ok(None)));
+        assert_eq!(within(far.rx.recv()).await, Ok(None));
+    }
+}
+
+#[tokio::test]
+async fn bad_frames_are_named_errors() {
+    let truncated = {
+        let mut frame = wire::encode_frame("hello", LIMIT).unwrap();
+        frame.pop();
+        frame
+    };
+    let oversized = u32::try_from(LIMIT + 1).unwrap().to_le_bytes().to_vec();
+    let garbage = [&3u32.to_le_bytes()[..], &[0xff; 3]].concat();
+    for (bytes, expected) in [
+        (truncated, "stream ended without its end mark"),
+        (oversized, "frame of 1025 bytes is over the limit of 1024"),
+        (garbage, "malformed value"),
+        (vec![], "stream ended without its end mark"),
+    ] {
+        for carrier in carriers() {
+            let (_a, _b, _out, mut near, _back, far) = streams(carrier).await;
+            let mut far = Link::<u64, String>::new(far, LIMIT);
+            near.0.write_all(&bytes).await.unwrap();
+            drop(near);
+            let error = within(far.rx.recv()).await.unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn closing_tells_code_and_reason() {
+    for carrier in carriers() {
+        let (_a, _b, out, _near, back, mut far) = streams(carrier).await;
+        out.close(CloseCode::ShuttingDown, "good night");
+        let closed = within(back.closed()).await;
+        assert_eq!(closed.code, CloseCode::ShuttingDown);
+        assert_eq!(closed.reason, "good night");
+        let error = within(far.1.read_buf(&mut BytesMut::with_capacity(8))).await;
+        assert_eq!(error, Err(LinkError::Connection(closed)));
+        assert!(!back.is_open() && !out.is_open());
+    }
+}
+
+#[tokio::test]
+async fn peers_of_another_network_or_secret_are_refused_with_a_reason() {
+    for carrier in carriers() {
+        let (server, _s) = node(carrier.clone(), "right", Some("secret")).await;
+        for (network, secret, code) in [
+            ("wrong", Some("secret"), CloseCode::NetworkMismatch),
+            ("right", Some("guess"), CloseCode::NotAdmitted),
+            ("right", None, CloseCode::NotAdmitted),
+        ] {
+            let (client, _c) = node(carrier.clone(), network, secret).await;
+            let refused = within(client.pool.connect(&server.addr().await)).await;
+            match refused {
+                Err(ConnectError::Refused { code: got, reason }) => {
+                    assert_eq!(got, code);
+                    assert!(reason.contains("the same"), "{reason}");
+                }
+                other => panic!("{other:?}"),
+            }
+            assert!(server.pool.connections().is_empty());
+        }
+        let (client, _c) = node(carrier, "right", Some("secret")).await;
+        within(client.pool.connect(&server.addr().await))
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_hello_is_refused_and_silence_times_out() {
+    let other_version = {
+        // The first variant, the magic, then a version that does not exist.
+        let mut body = vec![0];
+        body.extend_from_slice(b"mosk");
+        body.push(99);
+        [&u32::try_from(body.len()).unwrap().to_le_bytes()[..], &body].concat()
+    };
+    let wrong_magic = [&7u32.to_le_bytes()[..], b"\0nope\0\x01"].concat();
+    for (bytes, expected) in [
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), CloseCode::Malformed),
+        (wrong_magic, CloseCode::Malformed),
+        (other_version, CloseCode::VersionMismatch),
+    ] {
+        for carrier in carriers() {
+            let (server, _s) = node(carrier.clone(), "n", None).await;
+            let (client, _c) = node(carrier, "n", None).await;
+            let addr = server.addr().await;
+            let raw = within(client.endpoint.dial(&addr, Alpn::Streams))
+                .await
+                .unwrap();
+            let (mut send, _recv) = raw.open_bi().await.unwrap();
+            send.write_all(&bytes).await.unwrap();
+            assert_eq!(within(raw.closed()).await.code, expected);
+        }
+    }
+    for carrier in carriers() {
+        let (server, _s) = node(carrier.clone(), "n", None).await;
+        let (client, _c) = node(carrier, "n", None).await;
+        let addr = server.addr().await;
+        let raw = within(client.endpoint.dial(&addr, Alpn::Streams))
+            .await
+            .unwrap();
+        // Whatever the carrier calls it, the silent connection is gone in time.
+        within(raw.closed()).await;
+        assert!(server.pool.connections().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn simultaneous_dials_leave_one_connection() {
+    for carrier in carriers() {
+        for _ in 0..8 {
+            let (a, mut fresh_a) = node(carrier.clone(), "n", None).await;
+            let (b, mut fresh_b) = node(carrier.clone(), "n", None).await;
+            let (addr_a, addr_b) = (a.addr().await, b.addr().await);
+            let (to_b, to_a) =
+                within(async { tokio::join!(a.pool.connect(&addr_b), b.pool.connect(&addr_a)) })
+                    .await;
+            let (to_b, to_a) = (to_b.unwrap(), to_a.unwrap());
+            assert!(to_b.is_open() && to_a.is_open());
+            assert_ne!(to_b.dialed(), to_a.dialed(), "two ends of one connection");
+            within(fresh_a.recv()).await.unwrap();
+            within(fresh_b.recv()).await.unwrap();
+            assert!(fresh_a.try_recv().is_err() && fresh_b.try_recv().is_err());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_to_an_earlier_boot_gives_way() {
+    let carrier = CarrierConfig::Memory(Fabric::new());
+    let (a, _fresh) = node(carrier.clone(), "n", None).await;
+    let (b, _fresh_b) = node(carrier, "n", None).await;
+    let first = within(a.pool.connect(&b.addr().await)).await.unwrap();
+    a.pool.supersede(&b.endpoint.peer(), first.boot());
+    assert!(first.is_open());
+    a.pool.supersede(&b.endpoint.peer(), first.boot() ^ 1);
+    within(first.closed()).await;
+    let second = within(a.pool.connect(&b.addr().await)).await.unwrap();
+    assert_ne!(first.stable_id(), second.stable_id());
+}
+
+#[tokio::test]
+async fn nothing_is_left_after_close() {
+    for carrier in carriers() {
+        let (a, _b, _out, _near, back, _far) = streams(carrier).await;
+        a.tasks.cancel();
+        within(a.tasks.wait()).await;
+        within(a.endpoint.close()).await;
+        assert_eq!(a.tasks.len(), 0);
+        within(back.closed()).await;
+        let addr = a.addr().await;
+        assert!(a.pool.connect(&addr).await.is_err());
+    }
+}

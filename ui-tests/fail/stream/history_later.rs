@@ -1,0 +1,8 @@
+#[mosaik::stream(history = 100)]
+struct Price {
+    cents: u64,
+}
+
+fn main() {
+    let _ = Price { cents: 1 }.cents;
+}

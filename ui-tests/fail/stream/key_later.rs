@@ -1,0 +1,7 @@
+#[mosaik::stream]
+struct Price {
+    #[key]
+    symbol: String,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[mosaik::stream]
+struct Price<'a> {
+    symbol: &'a str,
+}
+
+fn main() {}

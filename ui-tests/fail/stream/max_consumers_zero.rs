@@ -1,0 +1,8 @@
+#[mosaik::stream(max_consumers = 0)]
+struct Price {
+    cents: u64,
+}
+
+fn main() {
+    let _ = Price { cents: 1 }.cents;
+}

@@ -1,0 +1,8 @@
+#[mosaik::stream(name)]
+struct Price {
+    cents: u64,
+}
+
+fn main() {
+    let _ = Price { cents: 1 }.cents;
+}

@@ -1,0 +1,6 @@
+#[mosaik::stream]
+fn price() -> u64 {
+    7
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+struct Price;
+
+#[mosaik::stream]
+impl Price {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[mosaik::stream]
+trait Priced {}
+
+fn main() {}

@@ -1,0 +1,8 @@
+#[mosaik::stream]
+#[derive(Clone, Copy)]
+union Bits {
+    int: u32,
+    float: f32,
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+#[mosaik::stream]
+struct Price {
+    #[serde(skip_serializing)]
+    cents: u64,
+}
+
+fn main() {}

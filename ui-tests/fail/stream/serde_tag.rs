@@ -1,0 +1,7 @@
+#[mosaik::stream]
+#[serde(rename_all = "lowercase", tag = "type", content = "value")]
+enum Price {
+    Cents(u64),
+}
+
+fn main() {}

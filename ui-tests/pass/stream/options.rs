@@ -1,0 +1,34 @@
+//! Every option at once, with a trailing comma.
+
+use std::time::Duration;
+
+use mosaik::declare::{Declared, SchemaSource};
+
+#[mosaik::stream(
+    name = "oracle.price",
+    capacity = 4_096,
+    capacity_bytes = 65536,
+    lag = block,
+    stall = "250ms",
+    max_consumers = 8,
+    online_when = 0,
+    schema = "v1",
+    crate = ::mosaik,
+)]
+struct Price(#[expect(dead_code, reason = "never made")] u64);
+
+#[mosaik::stream(stall = "2h")]
+struct Slow;
+
+fn main() {
+    let decl = Price::declaration();
+    assert_eq!(decl.name, "oracle.price");
+    assert_eq!(decl.options.capacity, 4096);
+    assert_eq!(decl.options.capacity_bytes, 65536);
+    assert_eq!(decl.options.stall, Duration::from_millis(250));
+    assert_eq!(decl.options.max_consumers, 8);
+    assert_eq!(decl.options.online_when, 0);
+    assert!(matches!(decl.schema, SchemaSource::Stated("v1")));
+    assert_eq!(Slow::declaration().options.stall, Duration::from_secs(7200));
+    assert_eq!(mosaik::declarations().len(), 2);
+}

@@ -1,0 +1,8 @@
+//! Compiles `fail/`, and compiles and runs `pass/`.
+
+#[test]
+fn stream() {
+    let cases = trybuild::TestCases::new();
+    cases.pass("pass/stream/*.rs");
+    cases.compile_fail("fail/stream/*.rs");
+}
