@@ -33,6 +33,8 @@ const MAX_REQUESTS: usize = 64;
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes that are written at once at most; a chunk more fits.
 const WRITE_SIZE: u64 = 256 * 1024;
+/// After a smaller write, in bytes, the writer lets other tasks run before it reads again.
+const SMALL_WRITE: usize = 32 * 1024;
 
 type ConsumerLink = Link<ProducerMessage, ConsumerMessage>;
 
@@ -206,6 +208,11 @@ async fn write(
                 chunks.clear();
                 seat.counters.add(datums, bytes);
                 metrics::sent(datums, bytes);
+                if bytes < SMALL_WRITE {
+                    // The datum that woke this task is on its way; a busy producer adds to the next batch
+                    // while others have their turn.
+                    tokio::task::yield_now().await;
+                }
             }
             Next::Idle => seat.wake.notified().await,
             Next::End(code, reason) => return finish(seat, half, code, reason).await,
