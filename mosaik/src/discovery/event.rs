@@ -8,13 +8,10 @@ use std::{
 };
 
 use futures::{Stream, StreamExt as _, stream::BoxStream};
-use tokio::sync::{
-    broadcast::{self, error::RecvError},
-    watch,
-};
+use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::{Catalog, DepartReason, Entry, Refusal};
-use crate::id::PeerId;
+use crate::{id::PeerId, rt::watch};
 
 /// Events that a listener may be behind; beyond, it is told [`Event::Missed`].
 pub(super) const EVENT_BACKLOG: usize = 1024;

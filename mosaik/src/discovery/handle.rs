@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
     Catalog, Config, DialError, DiscoveryStatus, Entry, EntryError, Events, Snapshots, SyncError,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     id::{PeerAddr, PeerId},
-    rt::{self, Tasks},
+    rt::{self, Tasks, watch},
     transport::{Connection, Endpoint, Pool},
 };
 

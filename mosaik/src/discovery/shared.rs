@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use super::{
     Catalog, DiscoveryStatus, Event, Refusal, SyncError,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     id::{PeerAddr, PeerId},
-    rt::{self, Instant, Tasks},
+    rt::{self, Instant, Tasks, watch},
     transport::{Closed, ConnectError, Connection, Endpoint, Pool},
 };
 

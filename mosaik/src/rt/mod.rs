@@ -8,6 +8,7 @@
 )]
 
 mod tasks;
+pub(crate) mod watch;
 
 use std::{
     future::Future,

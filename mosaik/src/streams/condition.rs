@@ -8,11 +8,11 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use tokio::sync::watch;
 
 use crate::{
     discovery::{Catalog, Discovery},
     id::PeerId,
+    rt::watch,
 };
 
 /// Who is connected, as conditions see it.
@@ -175,6 +175,7 @@ impl Condition {
             }
             let changed = async {
                 tokio::select! {
+                    biased;
                     result = status.changed() => result,
                     result = catalog.changed(), if needs_catalog => result,
                 }

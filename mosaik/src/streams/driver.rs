@@ -145,6 +145,8 @@ pub(super) async fn supervise(streams: Inner, intake: Arc<Intake>, consumer: Tas
             }
         }
         tokio::select! {
+            biased;
+            () = consumer.cancelled() => return,
             result = catalog.changed() => {
                 if result.is_err() {
                     return;
@@ -155,7 +157,6 @@ pub(super) async fn supervise(streams: Inner, intake: Arc<Intake>, consumer: Tas
                     return;
                 }
             }
-            () = consumer.cancelled() => return,
         }
     }
 }

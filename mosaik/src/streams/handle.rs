@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use futures::future::join_all;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::{
@@ -24,7 +24,7 @@ use crate::{
     declare::{self, Declared},
     discovery::{Discovery, Entry},
     id::{PeerAddr, PeerId, TopicId},
-    rt::{self, Tasks},
+    rt::{self, Tasks, watch},
     transport::{CloseCode, Connection, Pool},
 };
 

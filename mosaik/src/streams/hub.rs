@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde::Serialize;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::{
@@ -25,7 +25,7 @@ use super::{
 use crate::{
     id::PeerId,
     metrics,
-    rt::{self, Instant},
+    rt::{self, Instant, watch},
     transport::CloseCode,
     wire::EncodeError,
 };

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::task::AtomicWaker;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::{
     condition::{Status, Subscriber},
@@ -19,7 +19,11 @@ use super::{
     proto::subscription::Position,
     topic::Topic,
 };
-use crate::{id::PeerId, metrics, rt};
+use crate::{
+    id::PeerId,
+    metrics,
+    rt::{self, watch},
+};
 
 /// Producers that are gone and whose positions are kept. A gap of one beyond that goes untold.
 const MAX_GONE: usize = 4096;

@@ -205,6 +205,7 @@ async fn push<T: Serialize>(hub: &Hub, datum: T) -> Result<(), SendError> {
             Ok(()) => return Ok(()),
             Err(Refusal::Full { deadline }) => {
                 tokio::select! {
+                    biased;
                     () = &mut changed => {}
                     () = rt::sleep_until(deadline) => {}
                 }

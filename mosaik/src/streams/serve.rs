@@ -156,6 +156,7 @@ async fn subscribed(
     let sending = Mutex::new(Sending::new(request.limit));
     let mut half = link.tx.into_half();
     let left = tokio::select! {
+        biased;
         written = write(&seat, &sending, &mut half) => match written {
             // The consumer has the end, or hears of it with the stream's: it leaves, or is gone.
             Ok(()) => acks(&seat, &sending, connection, &mut link.rx, true).await,
@@ -247,6 +248,7 @@ async fn finish(
         }
     };
     tokio::select! {
+        biased;
         told = tell => return told,
         () = stuck => {}
     }

@@ -138,14 +138,16 @@ impl Session {
             if ended.is_cut() {
                 // Coming back without room would only hold the others up again.
                 tokio::select! {
-                    () = self.intake.has_room(self.peer) => {}
+                    biased;
                     () = self.consumer.cancelled() => break,
+                    () = self.intake.has_room(self.peer) => {}
                 }
             }
             tokio::select! {
-                () = rt::sleep(rt::jitter(backoff)) => backoff = (backoff * 2).min(BACKOFF_LAST),
-                () = self.streams.rebooted(&self.peer, boot) => backoff = BACKOFF_FIRST,
+                biased;
                 () = self.consumer.cancelled() => break,
+                () = self.streams.rebooted(&self.peer, boot) => backoff = BACKOFF_FIRST,
+                () = rt::sleep(rt::jitter(backoff)) => backoff = (backoff * 2).min(BACKOFF_LAST),
             }
         }
         self.intake.end(self.peer);
@@ -159,8 +161,9 @@ impl Session {
             return Ended::Unreachable(ConnectError::NoAddress);
         };
         let asked = tokio::select! {
-            asked = self.ask(&addr) => asked,
+            biased;
             () = self.consumer.cancelled() => return Ended::Dropped,
+            asked = self.ask(&addr) => asked,
         };
         match asked {
             Ok((connection, records)) => records.run(&connection).await,
@@ -206,12 +209,13 @@ impl Session {
                     }
                 }
                 Next::Go | Next::Idle => tokio::select! {
-                    () = seat.wake.notified() => {}
-                    () = start.wake.notified() => {}
+                    biased;
                     () = self.consumer.cancelled() => {
                         seat.leave();
                         return Ended::Dropped;
                     }
+                    () = seat.wake.notified() => {}
+                    () = start.wake.notified() => {}
                 },
                 Next::End(code, _) => {
                     seat.leave();
@@ -331,6 +335,9 @@ impl Records<'_> {
                 }
             };
             tokio::select! {
+                biased;
+                () = self.session.consumer.cancelled() => return self.leave(Ended::Dropped).await,
+                () = ack_due => {}
                 read = self.half.read_buf(&mut self.buffer), if self.flow.has_room() => match read {
                     Ok(0) => return Ended::Broken(LinkError::Truncated),
                     Ok(_) => {}
@@ -341,8 +348,6 @@ impl Records<'_> {
                     return Ended::Broken(LinkError::Connection(closed));
                 }
                 () = self.start.wake.notified() => {}
-                () = ack_due => {}
-                () = self.session.consumer.cancelled() => return self.leave(Ended::Dropped).await,
             }
         }
     }

@@ -9,8 +9,6 @@ use std::{
     },
 };
 
-use tokio::sync::watch;
-
 #[cfg(any(test, feature = "sim"))]
 use super::memory;
 use super::{
@@ -21,7 +19,7 @@ use super::{
 };
 use crate::{
     id::{PeerAddr, PeerId},
-    rt,
+    rt::{self, watch},
 };
 
 /// A protocol family, one connection a peer pair each.

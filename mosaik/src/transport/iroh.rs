@@ -14,7 +14,7 @@ use ::iroh::{
     },
 };
 use bytes::{Bytes, BytesMut};
-use tokio::{io::AsyncReadExt as _, sync::watch};
+use tokio::io::AsyncReadExt as _;
 
 use super::{
     Alpn, BindError, CONNECTION_IDLE, CONNECTION_WINDOW, CloseCode, Closed, ConnectError, Identity,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     id::{PeerAddr, PeerId},
-    rt::{self, Tasks},
+    rt::{self, Tasks, watch},
 };
 
 /// Label of the keying material that admission proves.

@@ -12,12 +12,12 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 
 use super::{Alpn, CONNECTION_IDLE, CloseCode, Closed, ConnectError, LinkError, STREAM_WINDOW};
 use crate::{
     id::{PeerAddr, PeerId},
-    rt,
+    rt::{self, watch},
 };
 
 /// Connections and streams that wait to be accepted.

@@ -1,18 +1,18 @@
 //! At most one connection a peer and protocol.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tracing::debug;
 
 use super::{Alpn, CloseCode, ConnectError, Connection, Endpoint, Incoming, admission::Gate};
 use crate::{
     id::{PeerAddr, PeerId},
-    rt::{self, Tasks},
+    rt::{self, Tasks, watch},
 };
 
 /// New connections that wait for their subsystem to serve them.
@@ -41,7 +41,7 @@ struct Inner {
     endpoint: Endpoint,
     alpn: Alpn,
     tasks: Tasks,
-    slots: Mutex<HashMap<PeerId, Slot>>,
+    slots: Mutex<BTreeMap<PeerId, Slot>>,
     fresh: mpsc::Sender<Connection>,
     installed: Notify,
 }
@@ -159,7 +159,7 @@ impl Pool {
 }
 
 impl Inner {
-    fn slots(&self) -> MutexGuard<'_, HashMap<PeerId, Slot>> {
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<PeerId, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
     peers::{Connected, GossipLink},
@@ -22,7 +22,7 @@ use crate::{
         timers::Timers,
     },
     id::{PeerAddr, PeerId},
-    rt,
+    rt::{self, watch},
     transport::Connection,
 };
 
@@ -186,7 +186,16 @@ impl Driver {
         let mut batch = Vec::with_capacity(INPUT_BATCH);
         loop {
             let due = self.due();
+            // What is rare comes first, so that nothing has to wait for ever.
             tokio::select! {
+                biased;
+                () = rt::sleep_until(due) => self.on_due(),
+                () = shared.own_changed.notified() => self.on_own_changed(),
+                Ok(()) = addr.changed() => {
+                    let addr = addr.borrow_and_update().clone();
+                    self.on_address(addr);
+                }
+                Some(connection) = connections.recv() => self.on_connection(connection),
                 received = inputs.recv_many(&mut batch, INPUT_BATCH) => {
                     if received == 0 {
                         return;
@@ -195,13 +204,6 @@ impl Driver {
                         self.on_input(input);
                     }
                 }
-                Some(connection) = connections.recv() => self.on_connection(connection),
-                () = shared.own_changed.notified() => self.on_own_changed(),
-                Ok(()) = addr.changed() => {
-                    let addr = addr.borrow_and_update().clone();
-                    self.on_address(addr);
-                }
-                () = rt::sleep_until(due) => self.on_due(),
             }
             self.publish();
         }
