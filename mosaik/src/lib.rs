@@ -54,7 +54,7 @@
 //! # Features
 //!
 //! - `cli`: the `mosaik` command.
-//! - `sim`: an in-memory network in place of sockets, for tests.
+//! - `sim`: whole networks in one test, in virtual time, with faults: see [`sim`].
 //!
 //! # What it is not
 //!
@@ -71,6 +71,8 @@ mod id;
 pub mod metrics;
 mod network;
 mod rt;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod streams;
 mod transport;
 mod wire;
@@ -94,9 +96,3 @@ pub use network::{Bootstrap, BuildError, Builder, Local, Network, Topic};
 pub use serde;
 pub use streams::{Consumer, ConsumerBuilder, Producer, Streams};
 pub use transport::{BindError, CloseCode, ConnectError};
-
-/// Tools to run networks without sockets.
-#[cfg(feature = "sim")]
-pub mod sim {
-    pub use crate::transport::memory::Fabric;
-}

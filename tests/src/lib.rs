@@ -8,7 +8,10 @@ use std::{
 };
 
 pub use child::Child;
-use mosaik::{Builder, Network, sim::Fabric};
+use mosaik::{
+    Builder, Network,
+    sim::{Host, World},
+};
 
 /// Far above what any step takes, even on a busy machine: a step that takes longer hangs.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -38,19 +41,14 @@ pub async fn node(network: &str, peers: &[&Network]) -> Network {
     built.expect("a node on loopback")
 }
 
-/// A node on an in-memory network, with `peers` to start from.
+/// A node on a simulated host, which knows where all hosts of the world are.
 ///
 /// # Panics
 /// When it cannot be built.
-pub async fn memory_node(network: &str, fabric: &Fabric, peers: &[&Network]) -> Network {
-    let peers = peers.iter().map(|peer| peer.local().addr());
-    let built = Network::builder(network)
-        .local_rendezvous(false)
-        .fabric(fabric)
-        .bootstrap(peers)
-        .build()
-        .await;
-    built.expect("a node in memory")
+pub async fn simulated(world: &World, host: &Host) -> Network {
+    let built = host.run(host.builder("simulated", &world.hosts()).build());
+    let built = built.await.expect("a host that does not crash");
+    built.expect("a node on a simulated host")
 }
 
 /// The outcome of `future`, which must be there within [`DEADLINE`].

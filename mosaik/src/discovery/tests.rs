@@ -112,7 +112,7 @@ fn carriers() -> [CarrierConfig; 2] {
 }
 
 fn memory() -> CarrierConfig {
-    CarrierConfig::Memory(Fabric::new())
+    CarrierConfig::memory(Fabric::default())
 }
 
 fn loopback() -> CarrierConfig {
@@ -256,13 +256,13 @@ async fn a_graceful_departure_is_seen_within_a_second() {
 
 #[tokio::test]
 async fn a_crash_is_seen_by_all_and_a_restart_supersedes() {
-    let fabric = Fabric::new();
-    let carrier = CarrierConfig::Memory(fabric.clone());
+    let fabric = Fabric::default();
+    let carrier = CarrierConfig::memory(fabric.clone());
     let nodes = network(&carrier, 4).await;
     let mut events = nodes[0].discovery.events();
     let id = nodes[3].id();
     nodes[3].tasks.cancel();
-    fabric.crash(id);
+    fabric.crash_peer(id);
     for node in &nodes[..3] {
         node.until("it is gone", |c| !c.contains(&id)).await;
     }
@@ -299,8 +299,8 @@ async fn a_peer_that_hangs_is_missed_within_seconds() {
 
 #[tokio::test]
 async fn a_peer_that_was_taken_for_dead_comes_back_by_itself() {
-    let fabric = Fabric::new();
-    let carrier = CarrierConfig::Memory(fabric.clone());
+    let fabric = Fabric::default();
+    let carrier = CarrierConfig::memory(fabric.clone());
     let nodes = network(&carrier, 3).await;
     let ids: Vec<_> = nodes.iter().map(Node::id).collect();
     fabric.cut(ids[2], ids[0]);

@@ -10,7 +10,7 @@ use std::{
 use tracing::info_span;
 
 use super::{Bootstrap, Network, handle::Parts, keyfile};
-#[cfg(feature = "sim")]
+#[cfg(any(test, feature = "sim"))]
 use crate::transport::memory::Fabric;
 use crate::{
     declare::{self, ConflictError},
@@ -35,8 +35,6 @@ pub struct Builder {
     bind: Vec<SocketAddr>,
     local_rendezvous: bool,
     rendezvous_dir: Option<PathBuf>,
-    #[cfg(feature = "sim")]
-    fabric: Option<Fabric>,
 }
 
 impl Builder {
@@ -52,8 +50,6 @@ impl Builder {
             bind: Vec::new(),
             local_rendezvous: true,
             rendezvous_dir: None,
-            #[cfg(feature = "sim")]
-            fabric: None,
         }
     }
 
@@ -117,13 +113,6 @@ impl Builder {
         self
     }
 
-    /// Runs on an in-memory network instead of sockets.
-    #[cfg(feature = "sim")]
-    pub fn fabric(mut self, fabric: &Fabric) -> Self {
-        self.fabric = Some(fabric.clone());
-        self
-    }
-
     /// Starts the node. Waits for nothing outside this machine.
     ///
     /// # Errors
@@ -151,11 +140,12 @@ impl Builder {
             Pool::new(endpoint.clone(), Alpn::Discovery, tasks.clone());
         let (streams_pool, streams_connections) =
             Pool::new(endpoint.clone(), Alpn::Streams, tasks.clone());
+        let local_rendezvous = self.local_rendezvous && !self.is_simulated();
         let config = discovery::Config {
             bootstrap,
             tags: self.tags,
             tickets: Vec::new(),
-            local_rendezvous: self.local_rendezvous,
+            local_rendezvous,
             rendezvous_dir: self.rendezvous_dir,
         };
         let discovery = Discovery::start(
@@ -185,7 +175,7 @@ impl Builder {
             return Ok(key.clone());
         }
         let Some(dir) = self.data_dir.clone() else {
-            return Ok(SecretKey::generate());
+            return Ok(SecretKey::from_bytes(rt::random_bytes()));
         };
         rt::blocking(move || keyfile::load_or_create(&dir))
             .await
@@ -196,10 +186,16 @@ impl Builder {
             })
     }
 
+    /// Whether the node is to run in a simulated world, whose hosts share no directory.
+    fn is_simulated(&self) -> bool {
+        !matches!(self.carrier(), CarrierConfig::Iroh { .. })
+    }
+
     fn carrier(&self) -> CarrierConfig {
-        #[cfg(feature = "sim")]
-        if let Some(fabric) = &self.fabric {
-            return CarrierConfig::Memory(fabric.clone());
+        #[cfg(any(test, feature = "sim"))]
+        if let Some(fabric) = Fabric::ambient() {
+            let port = self.bind.first().map_or(0, SocketAddr::port);
+            return CarrierConfig::Memory { fabric, port };
         }
         CarrierConfig::Iroh {
             bind: self.bind.clone(),

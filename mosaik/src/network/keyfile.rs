@@ -1,12 +1,14 @@
 //! The secret key in a data directory.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
 };
 
-use crate::id::SecretKey;
+use crate::{
+    id::SecretKey,
+    rt::{self, fs},
+};
 
 /// The file's name inside the data directory.
 const FILE: &str = "secret.key";
@@ -30,7 +32,7 @@ pub(super) fn load_or_create(dir: &Path) -> Result<SecretKey, (PathBuf, io::Erro
             Ok(SecretKey::from_bytes(bytes))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let key = SecretKey::generate();
+            let key = SecretKey::from_bytes(rt::random_bytes());
             store(dir, &path, &key).map_err(at(&path))?;
             Ok(key)
         }
@@ -41,21 +43,17 @@ pub(super) fn load_or_create(dir: &Path) -> Result<SecretKey, (PathBuf, io::Erro
 /// Writes beside and renames, so that a crash leaves a whole file or none.
 fn store(dir: &Path, path: &Path, key: &SecretKey) -> io::Result<()> {
     let partial = path.with_extension("key.new");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&partial)?;
-    file.write_all(&key.to_bytes())?;
-    file.sync_all()?;
+    let mut file = fs::File::create_private(&partial)?;
+    file.write(&key.to_bytes())?;
+    file.sync()?;
     fs::rename(&partial, path)?;
-    #[cfg(unix)]
-    File::open(dir)?.sync_all()?;
-    Ok(())
+    fs::sync_dir(dir)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -1,12 +1,17 @@
-//! The only clock, the only timers, the only place that spawns tasks and draws random numbers.
+//! The only clock, the only timers, the only place that spawns tasks, blocks and draws random numbers.
 //!
-//! Everything else reads time and chance through here, so that a simulated run can replace both, and
+//! Everything else reads time, chance and files through here, so that a simulated run can replace them, and
 //! so that a dropped network can find all its tasks. Clippy's `disallowed-methods` holds that.
 #![expect(
     clippy::disallowed_methods,
     reason = "this module is what the others call instead"
 )]
 
+#[cfg(any(test, feature = "sim"))]
+pub(crate) mod disk;
+pub(crate) mod fs;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) mod machine;
 mod tasks;
 pub(crate) mod watch;
 
@@ -16,6 +21,9 @@ use std::{
 };
 
 use rand::RngExt as _;
+
+#[cfg(any(test, feature = "sim"))]
+use machine::Machine;
 pub(crate) use tasks::Tasks;
 pub(crate) use tokio::time::{Instant, error::Elapsed};
 
@@ -26,6 +34,10 @@ pub(crate) fn now() -> Instant {
 
 /// The wall clock in milliseconds since 1970, zero before that.
 pub(crate) fn unix_millis() -> u64 {
+    #[cfg(any(test, feature = "sim"))]
+    if let Some(machine) = Machine::current() {
+        return machine.unix_millis();
+    }
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| {
@@ -58,19 +70,36 @@ pub(crate) async fn timeout_at<F: Future>(
 
 /// A random number.
 pub(crate) fn random_u64() -> u64 {
-    rand::rng().random()
+    u64::from_le_bytes(random_bytes())
 }
 
 /// Random bytes.
 pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
+    #[cfg(any(test, feature = "sim"))]
+    if let Some(machine) = Machine::current() {
+        machine.random().fill(&mut bytes[..]);
+        return bytes;
+    }
     rand::rng().fill(&mut bytes[..]);
     bytes
 }
 
 /// A duration between half of `around` and one and a half times it.
 pub(crate) fn jitter(around: Duration) -> Duration {
+    #[cfg(any(test, feature = "sim"))]
+    if let Some(machine) = Machine::current() {
+        return around.mul_f64(machine.random().random_range(0.5..1.5));
+    }
     around.mul_f64(rand::rng().random_range(0.5..1.5))
+}
+
+/// Runs `future` as a task of no network and no simulated machine, as long as there is a runtime.
+#[cfg(any(test, feature = "sim"))]
+pub(crate) fn outside(future: impl Future<Output = ()> + Send + 'static) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        drop(runtime.spawn(future));
+    }
 }
 
 /// Runs `work` where it may block.
@@ -78,6 +107,15 @@ pub(crate) fn jitter(around: Duration) -> Duration {
 /// # Panics
 /// Passes on a panic of `work`.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    #[cfg(any(test, feature = "sim"))]
+    if let Some(machine) = Machine::current() {
+        // A thread would run beside virtual time; what it costs is counted instead.
+        let disk = machine.disk();
+        disk.moves().await;
+        let done = work();
+        sleep(disk.take_cost()).await;
+        return done;
+    }
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         Err(error) => match error.try_into_panic() {

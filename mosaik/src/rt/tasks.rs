@@ -6,6 +6,9 @@ use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
+#[cfg(any(test, feature = "sim"))]
+use super::machine::Process;
+
 /// Spawns tasks that end with the network they belong to.
 #[derive(Clone, Debug)]
 pub(crate) struct Tasks {
@@ -13,6 +16,9 @@ pub(crate) struct Tasks {
     tracker: TaskTracker,
     token: CancellationToken,
     span: tracing::Span,
+    /// The simulated process that they belong to.
+    #[cfg(any(test, feature = "sim"))]
+    process: Option<Process>,
 }
 
 impl Tasks {
@@ -23,16 +29,16 @@ impl Tasks {
             tracker: TaskTracker::new(),
             token: CancellationToken::new(),
             span,
+            #[cfg(any(test, feature = "sim"))]
+            process: Process::current(),
         }
     }
 
     /// A set that can be cancelled alone, and is with this one. Its tasks count as this one's.
     pub(crate) fn child(&self) -> Self {
         Self {
-            runtime: self.runtime.clone(),
-            tracker: self.tracker.clone(),
             token: self.token.child_token(),
-            span: self.span.clone(),
+            ..self.clone()
         }
     }
 
@@ -46,8 +52,7 @@ impl Tasks {
                 () = future => {}
             }
         };
-        let task = task.instrument(self.span.clone());
-        self.runtime.spawn(self.tracker.track_future(task));
+        drop(self.start(self.tracker.track_future(task)));
     }
 
     /// Runs `future` to its end, whatever becomes of the set; for what ends the set itself. Dropping the
@@ -56,7 +61,16 @@ impl Tasks {
         &self,
         future: impl Future<Output = ()> + Send + 'static,
     ) -> JoinHandle<()> {
-        self.runtime.spawn(future.instrument(self.span.clone()))
+        self.start(future)
+    }
+
+    fn start(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        let task = task.instrument(self.span.clone());
+        #[cfg(any(test, feature = "sim"))]
+        if let Some(process) = &self.process {
+            return process.spawn(task);
+        }
+        self.runtime.spawn(task)
     }
 
     /// Whether the set is cancelled.

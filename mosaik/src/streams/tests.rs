@@ -40,7 +40,7 @@ impl Bare {
         let identity = Identity::new(SecretKey::generate(), network, None);
         let endpoint = Endpoint::bind(Config {
             identity: Arc::new(identity),
-            carrier: CarrierConfig::Memory(fabric.clone()),
+            carrier: CarrierConfig::memory(fabric.clone()),
         })
         .await
         .unwrap();
@@ -146,7 +146,7 @@ fn datum(value: u64) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_producer_survives_whatever_a_consumer_asks() {
-    let fabric = Fabric::new();
+    let fabric = Fabric::default();
     let (producing, streams) = Bare::good(&fabric, &[]).await;
     let (consuming, consumer_streams) = Bare::good(&fabric, &[&producing]).await;
     let producer = streams.topic::<u64>(TOPIC).produce();
@@ -211,7 +211,7 @@ async fn a_producer_survives_whatever_a_consumer_asks() {
 
 /// A consumer of two producers: a good one, and one that answers each subscription with `bytes`.
 async fn beside(bytes: Vec<u8>) -> (Consumer<u64>, super::Producer<u64>, [Bare; 3]) {
-    let fabric = Fabric::new();
+    let fabric = Fabric::default();
     let (producing, streams) = Bare::good(&fabric, &[]).await;
     let hostile = Bare::producing(&fabric, &[&producing], move |mut send, recv| {
         let bytes = bytes.clone();
@@ -326,7 +326,7 @@ async fn a_datum_that_cannot_be_decoded_is_reported_in_its_place() {
 #[tokio::test]
 async fn a_producer_that_ignores_its_credit_fills_no_more_than_the_window() {
     const WINDOW: usize = 64 * 1024;
-    let fabric = Fabric::new();
+    let fabric = Fabric::default();
     let accept = frame(&ProducerMessage::Accept(Accept {
         epoch: 1,
         first: 0,

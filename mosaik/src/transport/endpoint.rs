@@ -72,7 +72,20 @@ pub(crate) enum CarrierConfig {
     },
     /// The in-memory network.
     #[cfg(any(test, feature = "sim"))]
-    Memory(memory::Fabric),
+    Memory {
+        /// The network.
+        fabric: memory::Fabric,
+        /// The port to bind; 0 for any.
+        port: u16,
+    },
+}
+
+#[cfg(test)]
+impl CarrierConfig {
+    /// Any port of a host of its own in `fabric`.
+    pub(crate) fn memory(fabric: memory::Fabric) -> Self {
+        Self::Memory { fabric, port: 0 }
+    }
 }
 
 /// One peer's endpoint. Clones share it.
@@ -99,7 +112,10 @@ impl Endpoint {
                 Kind::Iroh(bound.await?)
             }
             #[cfg(any(test, feature = "sim"))]
-            CarrierConfig::Memory(fabric) => Kind::Memory(fabric.bind(config.identity.peer())),
+            CarrierConfig::Memory { fabric, port } => {
+                let peer = config.identity.peer();
+                Kind::Memory(memory::Endpoint::bind(fabric, peer, port)?)
+            }
         };
         Ok(Self {
             kind,

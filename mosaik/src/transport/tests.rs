@@ -67,7 +67,7 @@ async fn node(
 
 fn carriers() -> [CarrierConfig; 2] {
     [
-        CarrierConfig::Memory(Fabric::new()),
+        CarrierConfig::memory(Fabric::default()),
         CarrierConfig::Iroh {
             bind: vec!["127.0.0.1:0".parse().unwrap()],
             outside: false,
@@ -247,7 +247,7 @@ async fn simultaneous_dials_leave_one_connection() {
 
 #[tokio::test]
 async fn a_connection_to_an_earlier_boot_gives_way() {
-    let carrier = CarrierConfig::Memory(Fabric::new());
+    let carrier = CarrierConfig::memory(Fabric::default());
     let (a, _fresh) = node(carrier.clone(), "n", None).await;
     let (b, _fresh_b) = node(carrier, "n", None).await;
     let first = within(a.pool.connect(&b.addr().await)).await.unwrap();

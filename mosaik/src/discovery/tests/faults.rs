@@ -31,8 +31,8 @@ async fn say_buried(from: &Node, to: &Node, under: &SignedEntry) -> FrameLink {
 
 #[tokio::test]
 async fn a_partition_longer_than_burial_heals_without_a_bootstrap_address() {
-    let fabric = Fabric::new();
-    let carrier = CarrierConfig::Memory(fabric.clone());
+    let fabric = Fabric::default();
+    let carrier = CarrierConfig::memory(fabric.clone());
     let mut nodes = Vec::new();
     for _ in 0..4 {
         nodes.push(node(&carrier, quiet()).await);

@@ -1,0 +1,193 @@
+//! Whatever goes wrong, a consumer sees the datums of each life of a producer in order and none twice, is
+//! told the size of every hole, and hears of every producer again once all is mended.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use mosaik::{
+    PeerId, Topic as _,
+    sim::{Campaign, Host, Nemesis, Schedule, World},
+    streams::Event,
+};
+
+/// A datum that says which life of its producer it is from.
+#[mosaik::stream(name = "sim.life", capacity = 64, stall = "2s")]
+struct Life {
+    producer: String,
+    life: u64,
+    value: u64,
+}
+
+/// Time that all may take to be well again after the last fault.
+const MEND: Duration = Duration::from_secs(60);
+
+/// What the consumers of one host saw.
+#[derive(Default)]
+struct Log {
+    /// Counts the starts of the host's program.
+    life: u64,
+    /// What its present life knows of each producer: which life of it, and which number is next.
+    seen: BTreeMap<PeerId, (u64, u64)>,
+    /// Anything that should not be.
+    wrong: Vec<String>,
+}
+
+type Logs = Arc<Mutex<BTreeMap<String, Log>>>;
+
+impl Log {
+    fn take(&mut self, producer: PeerId, datum: &Life) {
+        match self.seen.get(&producer) {
+            Some((life, next)) if *life == datum.life && *next != datum.value => {
+                let what = format!("life {life}: {} in place of {next}", datum.value);
+                self.wrong.push(what);
+            }
+            Some((life, _)) if *life > datum.life => {
+                self.wrong.push(format!("life {} after {life}", datum.life));
+            }
+            _ => {}
+        }
+        self.seen.insert(producer, (datum.life, datum.value + 1));
+    }
+
+    fn lag(&mut self, producer: PeerId, missed: u64) {
+        if missed == 0 {
+            self.wrong.push("a hole of nothing".into());
+        }
+        match self.seen.get_mut(&producer) {
+            Some((_, next)) => *next += missed,
+            None => self.wrong.push("a hole before anything was seen".into()),
+        }
+    }
+}
+
+fn log<T>(logs: &Logs, host: &Host, act: impl FnOnce(&mut Log) -> T) -> T {
+    act(logs.lock().unwrap().entry(host.name().into()).or_default())
+}
+
+/// Produces for ever, at a pace between nothing and far too much.
+async fn produce(world: World, host: Host, logs: Logs) {
+    let life = log(&logs, &host, |log| {
+        log.life += 1;
+        log.life
+    });
+    let network = host.builder("gaps", &world.hosts()).build().await.unwrap();
+    let producer = Life::producer(&network);
+    let mut value = 0;
+    loop {
+        for _ in 0..world.random(0..40) {
+            let name = host.name().to_owned();
+            let datum = Life {
+                producer: name,
+                life,
+                value,
+            };
+            producer.send(datum).await.unwrap();
+            value += 1;
+            for channel in producer.consumers() {
+                assert!(channel.lag <= 64, "{channel:?} in a ring of 64");
+            }
+        }
+        let pause = world.random_duration(Duration::from_millis(400));
+        world.sleep(pause).await;
+    }
+}
+
+/// Consumes for ever, sometimes slowly.
+async fn consume(world: World, host: Host, logs: Logs) {
+    log(&logs, &host, |log| {
+        log.life += 1;
+        log.seen.clear();
+    });
+    let network = host.builder("gaps", &world.hosts()).build().await.unwrap();
+    let mut lives = Life::consumer(&network);
+    while let Some(event) = lives.next_event().await {
+        match event {
+            Event::Datum(datum) => {
+                let producer = world.host(&datum.producer).peer();
+                log(&logs, &host, |log| log.take(producer, &datum));
+            }
+            Event::Lagged { producer, missed } => {
+                log(&logs, &host, |log| log.lag(producer, missed))
+            }
+            _ => {}
+        }
+        if world.random(0..200) == 0 {
+            let pause = world.random_duration(Duration::from_secs(3));
+            world.sleep(pause).await;
+        }
+    }
+    panic!("the consumer ended");
+}
+
+fn scenario(world: &World, schedule: &Schedule) {
+    let logs = Logs::default();
+    let hosts = world.hosts();
+    world.run(async {
+        for (n, host) in hosts.iter().enumerate() {
+            let (world, logs) = (world.clone(), logs.clone());
+            if n < 2 {
+                host.start(move |host| produce(world.clone(), host, logs.clone()));
+            } else {
+                host.start(move |host| consume(world.clone(), host, logs.clone()));
+            }
+        }
+        schedule.carry_out(world).await;
+        let well = async {
+            let before = progress(&logs);
+            loop {
+                world.sleep(Duration::from_millis(100)).await;
+                let after = progress(&logs);
+                let moved = after
+                    .iter()
+                    .filter(|(at, next)| before.get(at) < Some(next));
+                if moved.count() == 4 {
+                    return;
+                }
+            }
+        };
+        let well = tokio::time::timeout(MEND, well).await;
+        assert!(well.is_ok(), "not all hear of all: {:?}", progress(&logs));
+    });
+    for (host, log) in &*logs.lock().unwrap() {
+        assert!(log.wrong.is_empty(), "{host}: {:?}", log.wrong);
+    }
+}
+
+/// What each consumer expects next of each producer.
+fn progress(logs: &Logs) -> BTreeMap<(String, PeerId), (u64, u64, u64)> {
+    let logs = logs.lock().unwrap();
+    let consumers = logs.iter().flat_map(|(host, log)| {
+        let of = |(peer, (life, next)): (&PeerId, &(u64, u64))| {
+            ((host.clone(), *peer), (log.life, *life, *next))
+        };
+        log.seen.iter().map(of).collect::<Vec<_>>()
+    });
+    consumers.collect()
+}
+
+#[test]
+fn every_hole_is_told_under_partitions_pauses_and_bad_ways() {
+    let nemesis = Nemesis {
+        crash: 0,
+        ..Nemesis::default()
+    };
+    Campaign::new(4)
+        .seeds(0..100)
+        .nemesis(nemesis)
+        .run(scenario);
+}
+
+#[test]
+fn every_hole_is_told_under_crashes() {
+    let nemesis = Nemesis {
+        crash: 8,
+        ..Nemesis::default()
+    };
+    Campaign::new(4)
+        .seeds(1000..1100)
+        .nemesis(nemesis)
+        .run(scenario);
+}

@@ -1,0 +1,6 @@
+//! Networks in simulated worlds.
+
+mod discovery;
+mod gaps;
+mod streams;
+mod world;
