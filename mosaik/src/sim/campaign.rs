@@ -62,13 +62,13 @@ impl Campaign {
     }
 
     /// Runs `scenario` with each seed. It makes the schedule happen with [`Schedule::carry_out`], and panics
-    /// when something is not as it should be.
+    /// when something is not as it should be. Returns the number of seeds.
     ///
     /// # Panics
     /// When a seed fails.
-    pub fn run(&self, scenario: impl Fn(&World, &Schedule)) {
+    pub fn run(&self, scenario: impl Fn(&World, &Schedule)) -> u64 {
         let (seeds, keep) = (self.chosen(), numbers(FAULTS));
-        for seed in seeds {
+        for seed in seeds.clone() {
             let mut schedule = self.schedule(seed);
             if let Some(keep) = &keep {
                 schedule = schedule.only(keep);
@@ -88,6 +88,7 @@ impl Campaign {
                 }
             }
         }
+        seeds.end - seeds.start
     }
 
     fn schedule(&self, seed: u64) -> Schedule {
