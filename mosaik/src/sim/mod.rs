@@ -109,6 +109,7 @@
 //! Virtual time has a resolution of one millisecond, that of tokio's timers.
 
 mod campaign;
+pub mod history;
 mod host;
 mod nemesis;
 mod schedule;
