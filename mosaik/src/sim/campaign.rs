@@ -128,16 +128,19 @@ impl Campaign {
                 (kept, why) = (fewer, same);
             }
         }
-        let list: Vec<_> = kept.iter().map(ToString::to_string).collect();
-        let faults = list.join(",");
+        let numbers: Vec<_> = kept.iter().map(ToString::to_string).collect();
+        let faults = numbers.join(",");
+        let steps = kept
+            .iter()
+            .map(|n| format!("  [{n}] {}\n", schedule.steps()[*n]));
+        let steps: String = steps.collect();
         panic!(
             "seed {seed} fails: {why}\n\
              repeat it with\n    {SEED}={seed} {FAULTS}={faults} {}\n\
-             what goes wrong, {} of {} faults:\n{}",
+             what goes wrong, {} of {} faults:\n{steps}",
             command(),
             kept.len(),
             schedule.steps().len(),
-            schedule.only(&kept),
         )
     }
 }

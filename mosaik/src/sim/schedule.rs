@@ -67,6 +67,13 @@ pub struct Step {
     pub fault: Fault,
 }
 
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, lasts, fault } = self;
+        write!(f, "at {at:.1?} for {lasts:.1?}: {fault}")
+    }
+}
+
 /// Faults in the order in which they begin. They may overlap: what any of them breaks is broken for as long
 /// as one of them lasts.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -133,9 +140,8 @@ impl Schedule {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, step) in self.steps.iter().enumerate() {
-            let Step { at, lasts, fault } = step;
-            writeln!(f, "  [{n}] at {at:.1?} for {lasts:.1?}: {fault}")?;
+        for step in &self.steps {
+            writeln!(f, "{step}")?;
         }
         Ok(())
     }
