@@ -2,6 +2,13 @@
 
 mod child;
 
+/// The page of the book whose examples need the feature `sim`.
+#[cfg(doctest)]
+mod book {
+    #[doc = include_str!("../../book/src/simulation.md")]
+    mod simulation {}
+}
+
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,

@@ -1,5 +1,6 @@
 //! Networks in simulated worlds.
 
+mod delivery;
 mod discovery;
 mod gaps;
 mod streams;

@@ -195,6 +195,25 @@ fn every_channel_is_bounded() {
     wrong.check();
 }
 
+/// Which branch of a `select!` that is ready goes first must not be left to a lot that no seed decides. The
+/// command line is not simulated.
+#[test]
+fn every_select_has_an_order() {
+    let mut wrong = Violations::new("write `biased;`, and what is rare first");
+    for file in rust_files(&["mosaik/src"]) {
+        if file.starts_with(root().join("mosaik/src/cli")) {
+            continue;
+        }
+        for window in tokens(&code(&read(&file))).windows(4) {
+            let text = |n: usize| window[n].text.as_str();
+            if text(0) == "select" && text(1) == "!" && text(3) != "biased" {
+                wrong.add(&file, window[0].line, "`select!` without `biased`");
+            }
+        }
+    }
+    wrong.check();
+}
+
 #[test]
 fn nothing_names_the_machine_it_was_written_on() {
     // In two parts, so that this file does not find itself.
@@ -267,8 +286,8 @@ fn every_feature_is_explained_in_the_crate_documentation() {
 #[test]
 fn every_page_of_the_book_is_listed_and_compiled() {
     let summary = read(&root().join("book/src/SUMMARY.md"));
-    let doctests = read(&root().join("examples/src/lib.rs"));
-    let mut wrong = Violations::new("list the page in SUMMARY.md and include it in examples");
+    let doctests = ["examples", "tests"].map(|name| read(&root().join(name).join("src/lib.rs")));
+    let mut wrong = Violations::new("list the page in SUMMARY.md, include it in examples or tests");
     for page in files_below(&root().join("book/src"), "md") {
         let name = page.file_name().and_then(|name| name.to_str());
         let name = name.unwrap_or_default();
@@ -278,7 +297,8 @@ fn every_page_of_the_book_is_listed_and_compiled() {
         if !summary.contains(&format!("({name})")) {
             wrong.add(&page, 1, "not in SUMMARY.md");
         }
-        if !doctests.contains(&format!("book/src/{name}")) {
+        let included = format!("book/src/{name}");
+        if !doctests.iter().any(|file| file.contains(&included)) {
             wrong.add(&page, 1, "its examples are not compiled");
         }
     }
