@@ -17,8 +17,10 @@ const SEED: &str = "MOSAIK_SIM_SEED";
 const SEEDS: &str = "MOSAIK_SIM_SEEDS";
 /// The variable that names the faults of the schedule to keep, by number.
 const FAULTS: &str = "MOSAIK_SIM_FAULTS";
-/// Every so manieth seed is run twice, and must give the same digest.
-const TWICE: u64 = 10;
+/// The variable that has every seed run twice.
+const TWICE: &str = "MOSAIK_SIM_TWICE";
+/// Every so manieth seed is run twice anyway.
+const TWICE_EVERY: u64 = 10;
 /// Runs that shortening a schedule may take.
 const MAX_SHORTENING: usize = 60;
 
@@ -29,7 +31,8 @@ const MAX_SHORTENING: usize = 60;
 /// same things at the same times.
 ///
 /// Environment variables: `MOSAIK_SIM_SEED` names the one seed to run, `MOSAIK_SIM_SEEDS` says how many
-/// from the first, `MOSAIK_SIM_FAULTS` which faults of the schedule to keep, such as `0,3`.
+/// from the first, `MOSAIK_SIM_FAULTS` which faults of the schedule to keep, such as `0,3`;
+/// `MOSAIK_SIM_TWICE` has every seed run twice.
 #[derive(Clone, Debug)]
 pub struct Campaign {
     hosts: usize,
@@ -68,6 +71,11 @@ impl Campaign {
     /// When a seed fails.
     pub fn run(&self, scenario: impl Fn(&World, &Schedule)) -> u64 {
         let (seeds, keep) = (self.chosen(), numbers(FAULTS));
+        let every = if env::var_os(TWICE).is_some() {
+            1
+        } else {
+            TWICE_EVERY
+        };
         for seed in seeds.clone() {
             let mut schedule = self.schedule(seed);
             if let Some(keep) = &keep {
@@ -77,7 +85,7 @@ impl Campaign {
                 Ok(digest) => digest,
                 Err(why) => self.fail(seed, &schedule, why, &scenario),
             };
-            if seed % TWICE == 0 {
+            if seed % every == 0 {
                 match attempt(self.hosts, seed, &schedule, &scenario) {
                     Ok(again) if again == digest => {}
                     Ok(again) => panic!(

@@ -157,6 +157,12 @@ impl Host {
         }
     }
 
+    /// Crashes it, and forgets its program.
+    pub(super) async fn end(&self) {
+        self.crash().await;
+        *lock(&self.inner.program) = None;
+    }
+
     /// Crashes it if it is up, and starts its program anew, if it has one.
     pub async fn restart(&self) {
         self.crash().await;

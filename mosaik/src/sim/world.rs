@@ -33,10 +33,11 @@ const MAX_PANICS: usize = 16;
 /// come from one seed: the same seed gives the same run. Everything happens on the thread that calls
 /// [`run`](Self::run).
 ///
-/// Clones are the same world.
-#[derive(Clone)]
+/// Clones are the same world, which ends with the one that [`new`](Self::new) made.
 pub struct World {
     inner: Arc<Inner>,
+    /// Whether this is the one that `new` made.
+    is_first: bool,
 }
 
 struct Inner {
@@ -50,8 +51,8 @@ struct Inner {
     random: Mutex<StdRng>,
     panics: Mutex<mpsc::Receiver<Panic>>,
     tell_panic: mpsc::Sender<Panic>,
-    /// Gone once the world is being dropped.
-    runtime: Option<Runtime>,
+    /// Gone once the world has ended.
+    runtime: Mutex<Option<Arc<Runtime>>>,
 }
 
 impl World {
@@ -84,10 +85,11 @@ impl World {
             random: Mutex::new(random),
             panics: Mutex::new(panics),
             tell_panic,
-            runtime: Some(runtime),
+            runtime: Mutex::new(Some(Arc::new(runtime))),
         };
         Self {
             inner: Arc::new(inner),
+            is_first: true,
         }
     }
 
@@ -95,12 +97,10 @@ impl World {
     /// world and does things to it. May be called again; what the hosts run goes on then.
     ///
     /// # Panics
-    /// When anything that runs in the world panics, or when the scenario takes longer than the
-    /// [limit](Self::set_limit) in virtual time.
+    /// When anything that runs in the world panics, when the scenario takes longer than the
+    /// [limit](Self::set_limit) in virtual time, or when the world has ended.
     pub fn run<F: Future>(&self, scenario: F) -> F::Output {
-        let Some(runtime) = &self.inner.runtime else {
-            unreachable!("only a world that is being dropped has no runtime");
-        };
+        let runtime = self.inner.runtime().expect("a world that has not ended");
         let _ambient = self.inner.enter();
         let limit = *lock(&self.inner.limit);
         let mut panics = lock(&self.inner.panics);
@@ -132,7 +132,8 @@ impl World {
 
     /// The virtual time that has passed since the world began.
     pub fn elapsed(&self) -> Duration {
-        let _entered = self.inner.runtime.as_ref().map(Runtime::enter);
+        let runtime = self.inner.runtime();
+        let _entered = runtime.as_deref().map(Runtime::enter);
         rt::now().duration_since(self.inner.began)
     }
 
@@ -163,6 +164,9 @@ impl World {
     }
 
     /// The host of that name, made if there is none yet.
+    ///
+    /// # Panics
+    /// When the world has ended.
     pub fn host(&self, name: &str) -> Host {
         let mut hosts = lock(&self.inner.hosts);
         if let Some(host) = hosts.get(name) {
@@ -174,7 +178,8 @@ impl World {
         // What a host draws must not depend on how many there are.
         let seed = blake3::derive_key("mosaik/sim/host/1", name.as_bytes());
         let seed = u64::from_le_bytes(seed[..8].try_into().unwrap_or_default()) ^ self.inner.seed;
-        let _entered = self.inner.runtime.as_ref().map(Runtime::enter);
+        let runtime = self.inner.runtime().expect("a world that has not ended");
+        let _entered = runtime.enter();
         let machine = Machine::new(name, ip, seed, self.inner.tell_panic.clone());
         let host = Host::new(machine, self.inner.fabric.clone(), seed);
         hosts.insert(name.into(), host.clone());
@@ -250,22 +255,42 @@ impl fmt::Debug for World {
     }
 }
 
-impl Drop for Inner {
+impl Clone for World {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            is_first: false,
+        }
+    }
+}
+
+impl Drop for World {
     fn drop(&mut self) {
-        let Some(runtime) = self.runtime.take() else {
+        if self.is_first {
+            self.inner.end();
+        }
+    }
+}
+
+impl Inner {
+    fn runtime(&self) -> Option<Arc<Runtime>> {
+        lock(&self.runtime).clone()
+    }
+
+    /// Takes everything away. Programs may hold the world themselves.
+    fn end(&self) {
+        let Some(runtime) = lock(&self.runtime).take() else {
             return;
         };
         let _ambient = self.enter();
         let hosts = std::mem::take(&mut *lock(&self.hosts));
         runtime.block_on(async {
             for host in hosts.values() {
-                host.crash().await;
+                host.end().await;
             }
         });
     }
-}
 
-impl Inner {
     /// Makes this the world of the thread.
     fn enter(&self) -> Ambient {
         Ambient {

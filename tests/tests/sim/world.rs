@@ -320,3 +320,38 @@ fn what_a_crash_interrupts_says_so() {
         assert_eq!(host.run(async { 7 }).await, Ok(7));
     });
 }
+
+/// Says when it is dropped.
+struct Held(Arc<AtomicU64>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_world_that_ended() {
+    let dropped = Arc::new(AtomicU64::new(0));
+    let world = World::new(1);
+    let other = world.clone();
+    world.run(async {
+        let (program, task) = (Held(dropped.clone()), Held(dropped.clone()));
+        let host = world.host("a");
+        // A program that holds the world, and a task that never ends.
+        let held = world.clone();
+        host.start(move |_| {
+            let (_, _) = (&program, &held);
+            async {}
+        });
+        host.spawn(async move {
+            std::future::pending::<()>().await;
+            drop(task);
+        });
+        world.sleep(Duration::from_secs(1)).await;
+    });
+    assert_eq!(dropped.load(Ordering::Relaxed), 0);
+    drop(world);
+    assert_eq!(dropped.load(Ordering::Relaxed), 2);
+    assert!(other.hosts().is_empty());
+}
