@@ -182,3 +182,41 @@ fn catalogs_agree_after_crashes() {
         .nemesis(nemesis)
         .run(scenario);
 }
+
+#[test]
+fn many_nodes_find_each_other_within_seconds_and_miss_the_dead() {
+    const COUNT: usize = 40;
+    let world = World::new(1);
+    world.run(async {
+        let hosts = world.make_hosts(COUNT);
+        let mut networks = Vec::new();
+        for host in &hosts {
+            // All know only the first.
+            let built = host.run(host.builder("many", &hosts[..1]).build()).await;
+            networks.push(built.unwrap().unwrap());
+        }
+        let all_know = async |networks: &[Network], count| {
+            for network in networks {
+                let mut catalogs = network.discovery().watch();
+                while catalogs.next().await.unwrap().len() != count {}
+            }
+        };
+        let began = world.elapsed();
+        let limit = Duration::from_secs(5);
+        let met = tokio::time::timeout(limit, all_know(&networks, COUNT - 1)).await;
+        assert!(met.is_ok(), "not all had met after {limit:?}");
+        println!("all {COUNT} had met after {:?}", world.elapsed() - began);
+        // A tenth of them dies at once.
+        let (dead, alive) = (COUNT / 10, COUNT - COUNT / 10);
+        for host in &hosts[alive..] {
+            host.crash().await;
+        }
+        let began = world.elapsed();
+        let limit = Duration::from_secs(15);
+        let missed = tokio::time::timeout(limit, all_know(&networks[..alive], alive - 1)).await;
+        assert!(
+            missed.is_ok(),
+            "{dead} dead were not missed by all after {limit:?}"
+        );
+    });
+}
