@@ -87,6 +87,23 @@ async fn a_data_directory_keeps_the_peer_who_it_is() {
     within(first.shutdown()).await;
     let again = loopback(&name).data_dir(dir.path()).build().await.unwrap();
     assert_eq!(again.local().id(), id);
+    // Two processes that are one peer would outbid each other for ever.
+    let second = loopback(&name).data_dir(dir.path()).build().await;
+    assert!(
+        matches!(second, Err(BuildError::DataDirInUse { .. })),
+        "{second:?}"
+    );
+    drop(again);
+    within(async {
+        while let Err(error) = loopback(&name).data_dir(dir.path()).build().await {
+            assert!(
+                matches!(error, BuildError::DataDirInUse { .. }),
+                "{error:?}"
+            );
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     let file = tempfile::NamedTempFile::new().unwrap();
     let error = loopback(&name).data_dir(file.path()).build().await;
     assert!(

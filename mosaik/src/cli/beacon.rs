@@ -30,7 +30,10 @@ async fn serve(args: &Beacon, networks: &mut Vec<Network>) -> anyhow::Result<()>
         let index = u16::try_from(index).context("too many networks")?;
         let mut builder = node::builder(name, &args.node, index)?;
         if let Some(dir) = &args.data_dir {
-            builder = builder.data_dir(dir);
+            builder = match names.len() {
+                1 => builder.data_dir(dir),
+                _ => builder.data_dir(dir.join(folder(name))),
+            };
         }
         let network = builder.build().await;
         networks.push(network.with_context(|| format!("cannot serve network `{name}`"))?);
@@ -49,6 +52,13 @@ async fn serve(args: &Beacon, networks: &mut Vec<Network>) -> anyhow::Result<()>
     let _ = out.line(tickets.join("\n").as_bytes())?;
     let _ = out.flush()?;
     std::future::pending().await
+}
+
+/// The folder of one network among several: a directory belongs to one. Not the network's id, nor the public
+/// digest of it.
+fn folder(name: &str) -> String {
+    let digest = blake3::derive_key("mosaik/beacon/folder/1", name.as_bytes());
+    data_encoding::HEXLOWER.encode(&digest[..16])
 }
 
 /// Completes once the node knows an address of itself.

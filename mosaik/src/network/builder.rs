@@ -9,7 +9,7 @@ use std::{
 
 use tracing::info_span;
 
-use super::{Bootstrap, Network, handle::Parts, keyfile};
+use super::{Bootstrap, Network, datadir::DataDir, handle::Parts};
 #[cfg(any(test, feature = "sim"))]
 use crate::transport::memory::Fabric;
 use crate::{
@@ -59,8 +59,8 @@ impl Builder {
         self
     }
 
-    /// A directory that keeps this peer's secret key across restarts. Default: none, everything is
-    /// volatile.
+    /// A directory that keeps this peer's secret key across restarts, for one process at a time and for this
+    /// network only. Default: none, everything is volatile.
     pub fn data_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.data_dir = Some(dir.as_ref().to_path_buf());
         self
@@ -125,7 +125,11 @@ impl Builder {
             .iter()
             .map(|bootstrap| bootstrap.0.clone())
             .collect::<Result<Vec<_>, _>>()?;
-        let key = self.key().await?;
+        let data_dir = match &self.data_dir {
+            Some(dir) => Some(DataDir::open(dir, self.network).await?),
+            None => None,
+        };
+        let key = self.key(data_dir.as_ref()).await?;
         let identity = Identity::new(key, self.network, self.shared_secret.as_deref());
         let peer = identity.peer();
         let span = info_span!("mosaik", network = %self.network.short(), peer = %peer.short());
@@ -167,23 +171,16 @@ impl Builder {
             discovery,
             streams,
             tasks,
+            data_dir,
         }))
     }
 
-    async fn key(&self) -> Result<SecretKey, BuildError> {
-        if let Some(key) = &self.key {
-            return Ok(key.clone());
+    async fn key(&self, data_dir: Option<&DataDir>) -> Result<SecretKey, BuildError> {
+        match (&self.key, data_dir) {
+            (Some(key), _) => Ok(key.clone()),
+            (None, Some(dir)) => dir.key().await,
+            (None, None) => Ok(SecretKey::from_bytes(rt::random_bytes())),
         }
-        let Some(dir) = self.data_dir.clone() else {
-            return Ok(SecretKey::from_bytes(rt::random_bytes()));
-        };
-        rt::blocking(move || keyfile::load_or_create(&dir))
-            .await
-            .map_err(|(path, error)| BuildError::DataDir {
-                path,
-                kind: error.kind(),
-                reason: error.to_string(),
-            })
     }
 
     /// Whether the node is to run in a simulated world, whose hosts share no directory.
@@ -223,6 +220,19 @@ pub enum BuildError {
         kind: io::ErrorKind,
         /// What the operating system said.
         reason: String,
+    },
+    /// Another node, of this process or another, uses the data directory. Stop it, or give each a directory
+    /// of its own.
+    #[error("{path} is in use by another node; stop it, or give each a data directory of its own")]
+    DataDirInUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The data directory was made by a node of another network. Give that network's id, or another directory.
+    #[error("{path} belongs to another network; give that network's id, or another data directory")]
+    DataDirOfAnotherNetwork {
+        /// The directory.
+        path: PathBuf,
     },
     /// No socket could be bound.
     #[error(transparent)]

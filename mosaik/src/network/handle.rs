@@ -17,7 +17,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{BuildError, Builder};
+use super::{BuildError, Builder, datadir::DataDir};
 use crate::{
     discovery::Discovery,
     explain::Explanation,
@@ -62,6 +62,7 @@ pub(super) struct Parts {
     pub(super) discovery: Discovery,
     pub(super) streams: Streams,
     pub(super) tasks: Tasks,
+    pub(super) data_dir: Option<DataDir>,
 }
 
 impl Network {
@@ -158,6 +159,9 @@ impl Parts {
         self.tasks.cancel();
         self.endpoint.close().await;
         self.tasks.wait().await;
+        if let Some(dir) = &self.data_dir {
+            dir.release();
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::datadir;
 use crate::{
     id::SecretKey,
     rt::{self, fs},
@@ -16,11 +17,6 @@ const FILE: &str = "secret.key";
 /// Reads the key of `dir`, or makes one and stores it so that it survives a crash.
 pub(super) fn load_or_create(dir: &Path) -> Result<SecretKey, (PathBuf, io::Error)> {
     let path = dir.join(FILE);
-    let at = |path: &Path| {
-        let path = path.to_path_buf();
-        move |error| (path, error)
-    };
-    fs::create_dir_all(dir).map_err(at(dir))?;
     match fs::read(&path) {
         Ok(bytes) => {
             let bytes = <[u8; 32]>::try_from(bytes).map_err(|bytes| {
@@ -33,21 +29,11 @@ pub(super) fn load_or_create(dir: &Path) -> Result<SecretKey, (PathBuf, io::Erro
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = SecretKey::from_bytes(rt::random_bytes());
-            store(dir, &path, &key).map_err(at(&path))?;
+            datadir::store(dir, &path, &key.to_bytes()).map_err(|error| (path, error))?;
             Ok(key)
         }
         Err(error) => Err((path, error)),
     }
-}
-
-/// Writes beside and renames, so that a crash leaves a whole file or none.
-fn store(dir: &Path, path: &Path, key: &SecretKey) -> io::Result<()> {
-    let partial = path.with_extension("key.new");
-    let mut file = fs::File::create_private(&partial)?;
-    file.write(&key.to_bytes())?;
-    file.sync()?;
-    fs::rename(&partial, path)?;
-    fs::sync_dir(dir)
 }
 
 #[cfg(test)]
@@ -59,9 +45,9 @@ mod tests {
     #[test]
     fn the_key_of_a_directory_stays_the_same() {
         let dir = tempfile::tempdir().unwrap();
-        let dir = dir.path().join("state");
-        let first = load_or_create(&dir).unwrap();
-        assert_eq!(load_or_create(&dir).unwrap().peer(), first.peer());
+        let first = load_or_create(dir.path()).unwrap();
+        let again = load_or_create(dir.path()).unwrap();
+        assert_eq!(again.peer(), first.peer());
     }
 
     #[cfg(unix)]

@@ -4,6 +4,7 @@
 
 mod bootstrap;
 mod builder;
+mod datadir;
 mod handle;
 mod keyfile;
 mod topic;
