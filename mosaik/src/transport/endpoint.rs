@@ -142,17 +142,20 @@ impl Endpoint {
         }
     }
 
-    /// Dials, and returns once both ends have proved themselves.
-    pub(crate) async fn connect(
+    /// Dials, and returns once both ends have proved themselves. Those that share a `turn` prove themselves one
+    /// after the other.
+    pub(super) async fn connect(
         &self,
         addr: &PeerAddr,
         alpn: Alpn,
+        turn: &tokio::sync::Mutex<()>,
     ) -> Result<Connection, ConnectError> {
         if addr.peer == self.peer() {
             return Err(ConnectError::Myself);
         }
         let dial = async {
             let connection = self.dial(addr, alpn).await?;
+            let _turn = turn.lock().await;
             admission::prove_as_dialer(connection, &self.identity).await
         };
         rt::timeout(DIAL_TIMEOUT, dial)

@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, mpsc};
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use tokio::sync::{Mutex as Turn, Notify, mpsc};
 use tracing::debug;
 
 use super::{Alpn, CloseCode, ConnectError, Connection, Endpoint, Incoming, admission::Gate};
@@ -25,12 +26,15 @@ const DIAL_GRACE: Duration = Duration::from_millis(300);
 const REDIAL_WAIT: Duration = Duration::from_millis(20);
 /// How often a dial that gave way, or met an earlier boot, is tried again.
 const MAX_REDIALS: usize = 4;
+/// Further places to look for a peer that wait to be dialed.
+const MAX_PLACES: usize = 4;
 
 /// The connections of one protocol. Clones share them.
 ///
 /// When two peers dial each other at once, the dial of the peer with the lower id stands: the other
 /// acceptor refuses with [`CloseCode::Duplicate`], and its dialer takes the connection that arrives. A
-/// connection to a new boot of a peer replaces the one to its earlier boot.
+/// connection to a new boot of a peer replaces the one to its earlier boot. Who asks for a peer that is being
+/// dialed joins the dial, and adds the addresses that it did not know.
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
     inner: Arc<Inner>,
@@ -49,7 +53,17 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Slot {
     connection: Option<Connection>,
-    dial: Option<watch::Receiver<Option<Outcome>>>,
+    dial: Option<Dial>,
+}
+
+/// A dial that is under way.
+#[derive(Debug)]
+struct Dial {
+    outcome: watch::Receiver<Option<Outcome>>,
+    /// Where it looks for the peer.
+    known: PeerAddr,
+    /// Where it is to look besides.
+    places: mpsc::Sender<PeerAddr>,
 }
 
 type Outcome = Result<Connection, ConnectError>;
@@ -77,28 +91,34 @@ impl Pool {
 
     /// The connection to a peer, dialed if there is none. Dropping the future does not end the dial.
     pub(crate) async fn connect(&self, addr: &PeerAddr) -> Result<Connection, ConnectError> {
-        let mut dial = {
+        let mut outcome = {
             let mut slots = self.inner.slots();
             let slot = slots.entry(addr.peer).or_default();
             if let Some(connection) = slot.open() {
                 return Ok(connection);
             }
-            match &slot.dial {
-                Some(dial) => dial.clone(),
+            match &mut slot.dial {
+                Some(dial) => {
+                    dial.widen(addr);
+                    dial.outcome.clone()
+                }
                 None => {
-                    let (sender, receiver) = watch::channel(None);
-                    slot.dial = Some(receiver.clone());
+                    let (sender, outcome) = watch::channel(None);
+                    let (places, more) = mpsc::channel(MAX_PLACES);
+                    slot.dial = Some(Dial {
+                        outcome: outcome.clone(),
+                        known: addr.clone(),
+                        places,
+                    });
                     let (inner, addr) = (self.inner.clone(), addr.clone());
                     self.inner.tasks.spawn(async move {
-                        let outcome = inner.dial(&addr).await;
-                        inner.settle(addr.peer);
-                        sender.send_replace(Some(outcome));
+                        sender.send_replace(Some(inner.dial(addr, more).await));
                     });
-                    receiver
+                    outcome
                 }
             }
         };
-        match dial.wait_for(Option::is_some).await {
+        match outcome.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone().unwrap_or(Err(ConnectError::Closed)),
             Err(_) => Err(ConnectError::Closed),
         }
@@ -163,13 +183,65 @@ impl Inner {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn dial(&self, addr: &PeerAddr) -> Outcome {
+    /// Looks for a peer in all the places that it is told of; the first connection ends it.
+    async fn dial(&self, addr: PeerAddr, mut places: mpsc::Receiver<PeerAddr>) -> Outcome {
+        let peer = addr.peer;
+        // Two connections of ours that proved themselves at once would replace each other, and not in the
+        // same order at both ends.
+        let turn = Turn::new(());
+        let mut attempts = FuturesUnordered::new();
+        attempts.push(self.attempt(addr, &turn));
+        let mut failure = None;
+        loop {
+            let installed = self.installed.notified();
+            tokio::pin!(installed);
+            installed.as_mut().enable();
+            // A peer that comes by itself is looked for no longer, unless it is just being told that ours
+            // stands.
+            if let Ok(_free) = turn.try_lock()
+                && let Some(connection) = self.settle_if_open(peer)
+            {
+                return Ok(connection);
+            }
+            let outcome = tokio::select! {
+                biased;
+                () = installed => continue,
+                Some(addr) = places.recv() => {
+                    attempts.push(self.attempt(addr, &turn));
+                    continue;
+                }
+                Some(outcome) = attempts.next() => outcome,
+                else => Err(ConnectError::Closed),
+            };
+            let error = match outcome {
+                Ok(connection) => {
+                    drop(attempts);
+                    let connection = self.install(connection).await;
+                    self.settle(peer);
+                    return Ok(connection);
+                }
+                Err(error) => error,
+            };
+            // A peer that answered says more than an address at which there is nobody.
+            if !matches!(failure, Some(ConnectError::Refused { .. })) {
+                failure = Some(error.clone());
+            }
+            if attempts.is_empty() {
+                match self.settle_or_go_on(peer, &mut places) {
+                    Some(addr) => attempts.push(self.attempt(addr, &turn)),
+                    None => return Err(failure.unwrap_or(error)),
+                }
+            }
+        }
+    }
+
+    /// Looks for a peer in one place. The connection is proved, but not installed.
+    async fn attempt(&self, addr: PeerAddr, turn: &Turn<()>) -> Outcome {
         let mut tries = 0;
         loop {
-            let refused = match self.endpoint.connect(addr, self.alpn).await {
-                Ok(connection) => return Ok(self.install(connection).await),
+            let refused = match self.endpoint.connect(&addr, self.alpn, turn).await {
                 Err(refused @ ConnectError::Refused { .. }) => refused,
-                Err(error) => return Err(error),
+                outcome => return outcome,
             };
             match &refused {
                 ConnectError::Refused {
@@ -216,14 +288,23 @@ impl Inner {
     /// Makes `connection` the peer's, closing the one it replaces, or gives way to the one that stands.
     /// Returns the one that is the peer's now.
     async fn install(&self, connection: Connection) -> Connection {
+        // Room first: what is told while the slots are locked is told in the order in which it holds.
+        let room = self.fresh.reserve().await;
         let replaced = {
             let mut slots = self.slots();
             let slot = slots.entry(connection.peer()).or_default();
             let old = slot.open();
+            if old.as_ref().map(Connection::stable_id) == Some(connection.stable_id()) {
+                return connection;
+            }
             // Both ends must keep the same of two that crossed, whichever they see last.
             if let Some(old) = old.filter(|old| self.stands_against(old, &connection)) {
                 connection.close(CloseCode::Duplicate, "another connection stands");
                 return old;
+            }
+            match room {
+                Ok(room) => room.send(connection.clone()),
+                Err(_) => debug!("a connection arrived while the network shuts down"),
             }
             slot.connection.replace(connection.clone())
         };
@@ -235,9 +316,6 @@ impl Inner {
                 CloseCode::Superseded
             };
             old.close(code, "another connection took over");
-        }
-        if self.fresh.send(connection.clone()).await.is_err() {
-            debug!("a connection arrived while the network shuts down");
         }
         connection
     }
@@ -253,6 +331,46 @@ impl Inner {
     fn settle(&self, peer: PeerId) {
         if let Some(slot) = self.slots().get_mut(&peer) {
             slot.dial = None;
+        }
+    }
+
+    /// The same, if a connection to the peer is open, which is returned.
+    fn settle_if_open(&self, peer: PeerId) -> Option<Connection> {
+        let mut slots = self.slots();
+        let slot = slots.get_mut(&peer)?;
+        let connection = slot.open()?;
+        slot.dial = None;
+        Some(connection)
+    }
+
+    /// The same, unless somebody knows of one more place to look, which is returned.
+    fn settle_or_go_on(
+        &self,
+        peer: PeerId,
+        places: &mut mpsc::Receiver<PeerAddr>,
+    ) -> Option<PeerAddr> {
+        // Under the lock, nobody can join the dial between the last look and its end.
+        let mut slots = self.slots();
+        let place = places.try_recv().ok();
+        if place.is_none()
+            && let Some(slot) = slots.get_mut(&peer)
+        {
+            slot.dial = None;
+        }
+        place
+    }
+}
+
+impl Dial {
+    /// Has it look for the peer here too, if that is news.
+    fn widen(&mut self, addr: &PeerAddr) {
+        let PeerAddr { ips, relays, .. } = addr;
+        if ips.is_subset(&self.known.ips) && relays.is_subset(&self.known.relays) {
+            return;
+        }
+        if self.places.try_send(addr.clone()).is_ok() {
+            self.known.ips.extend(ips);
+            self.known.relays.extend(relays.iter().cloned());
         }
     }
 }
@@ -301,7 +419,7 @@ impl Inner {
             if slot.open().is_some_and(|c| c.dialed() && c.boot() == boot) {
                 return Err(MINE_STANDS);
             }
-            slot.dial.clone()
+            slot.dial.as_ref().map(|dial| dial.outcome.clone())
         };
         // A dial that leads nowhere, to where the peer was before a restart, must not keep it out.
         let Some(mut dial) = dial else { return Ok(()) };

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::{memory::Fabric, *};
 use crate::{
-    id::{NetworkId, PeerAddr, SecretKey},
+    id::{NetworkId, PeerAddr, PeerId, SecretKey},
     rt::{self, Tasks},
     wire,
 };
@@ -243,6 +243,107 @@ async fn simultaneous_dials_leave_one_connection() {
             assert!(fresh_a.try_recv().is_err() && fresh_b.try_recv().is_err());
         }
     }
+}
+
+/// An address of `peer` at which nobody answers: the socket must live as long as that is to be so.
+fn nowhere(peer: PeerId) -> (PeerAddr, std::net::UdpSocket) {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = socket.local_addr().unwrap();
+    (PeerAddr::new(peer).with_ip(addr), socket)
+}
+
+#[tokio::test]
+async fn a_dial_to_where_a_peer_was_learns_where_it_is() {
+    for carrier in carriers() {
+        let (a, mut fresh) = node(carrier.clone(), "n", None).await;
+        let (b, _fresh_b) = node(carrier, "n", None).await;
+        let (old, _socket) = nowhere(b.endpoint.peer());
+        let new = b.addr().await;
+        let (first, second) =
+            within(async { tokio::join!(a.pool.connect(&old), a.pool.connect(&new)) }).await;
+        let (first, second) = (first.unwrap(), second.unwrap());
+        assert_eq!(first.stable_id(), second.stable_id());
+        assert!(first.is_open());
+        within(fresh.recv()).await.unwrap();
+        assert!(fresh.try_recv().is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_dial_to_where_a_peer_was_ends_when_it_comes_by_itself() {
+    for carrier in carriers() {
+        for lower in [true, false] {
+            let (a, _fresh_a) = node(carrier.clone(), "n", None).await;
+            let (b, _fresh_b) = node(carrier.clone(), "n", None).await;
+            let swap = (a.endpoint.peer() < b.endpoint.peer()) != lower;
+            let (a, b) = if swap { (b, a) } else { (a, b) };
+            let (old, _socket) = nowhere(b.endpoint.peer());
+            let addr = a.addr().await;
+            let (out, back) =
+                within(async { tokio::join!(a.pool.connect(&old), b.pool.connect(&addr)) }).await;
+            let (out, back) = (out.unwrap(), back.unwrap());
+            assert!(!out.dialed() && back.dialed());
+            out.close(CloseCode::Done, "");
+            within(back.closed()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_ways_to_a_peer_leave_one_connection() {
+    for carrier in carriers() {
+        if let CarrierConfig::Memory(fabric) = &carrier {
+            fabric.set_latency(Duration::from_millis(5));
+        }
+        for _ in 0..8 {
+            let (a, _fresh) = node(carrier.clone(), "n", None).await;
+            let (b, _fresh_b) = node(carrier.clone(), "n", None).await;
+            let addr = b.addr().await;
+            let dead = addr.clone().with_ip("127.0.0.1:9".parse().unwrap());
+            let (first, second) =
+                within(async { tokio::join!(a.pool.connect(&addr), a.pool.connect(&dead)) }).await;
+            assert_eq!(
+                first.as_ref().unwrap().stable_id(),
+                second.unwrap().stable_id()
+            );
+            // Both ends hold the same: it carries something there and back.
+            let mut near = Link::<u64, u64>::open(&first.unwrap(), LIMIT)
+                .await
+                .unwrap();
+            near.tx.send(&7).await.unwrap();
+            let back = b.pool.get(&a.endpoint.peer()).unwrap();
+            let far = within(back.accept_bi()).await.unwrap();
+            let mut far = Link::<u64, u64>::new(far, LIMIT);
+            assert_eq!(within(far.rx.recv()).await, Ok(Some(7)));
+            far.tx.send(&8).await.unwrap();
+            assert_eq!(within(near.rx.recv()).await, Ok(Some(8)));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_not_used_before_its_subsystem_can_be_told() {
+    let carrier = CarrierConfig::Memory(Fabric::new());
+    let (a, mut fresh) = node(carrier.clone(), "n", None).await;
+    let (b, _fresh_b) = node(carrier, "n", None).await;
+    let (addr, peer) = (b.addr().await, b.endpoint.peer());
+    let mut told = Vec::new();
+    // As many as may wait to be served.
+    while told.len() < fresh.max_capacity() {
+        let connection = within(a.pool.connect(&addr)).await.unwrap();
+        told.push(connection.stable_id());
+        connection.close(CloseCode::Done, "");
+        b.pool
+            .connections()
+            .iter()
+            .for_each(|c| c.close(CloseCode::Done, ""));
+    }
+    // The clock stands still while anything else can run, so this waits until nothing does.
+    let waits = rt::timeout(Duration::from_secs(1), a.pool.connect(&addr)).await;
+    assert!(waits.is_err() && a.pool.get(&peer).is_none());
+    assert_eq!(within(fresh.recv()).await.unwrap().stable_id(), told[0]);
+    let connection = within(a.pool.connect(&addr)).await.unwrap();
+    assert!(connection.is_open());
 }
 
 #[tokio::test]
