@@ -37,6 +37,15 @@ const TICK: Duration = Duration::from_millis(100);
 /// Gossip messages that wait for one neighbour; more are dropped.
 pub(super) const GOSSIP_QUEUE: usize = 128;
 
+/// Whom we dial, and what was known of the peer then: a dial that fails says nothing of a later boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    /// The peer and where it is looked for.
+    pub(super) addr: PeerAddr,
+    /// The boot whose entry says that it is there.
+    pub(super) boot: Option<u64>,
+}
+
 /// Sends gossip to one peer, dialing it if need be, until the queue is closed or the link breaks.
 pub(super) async fn gossip(
     shared: Arc<Shared>,
@@ -66,13 +75,18 @@ async fn send_gossip(
     Ok(link.tx.finish().await?)
 }
 
-/// Exchanges catalogs with a peer, and says how it went.
-pub(super) async fn sync(shared: Arc<Shared>, addr: PeerAddr) -> Result<(), SyncError> {
-    let outcome = match shared.dial(&addr).await {
+/// Exchanges catalogs with a peer, and says how it went; `due` says that the driver began it by itself.
+pub(super) async fn sync(shared: Arc<Shared>, target: Target, due: bool) -> Result<(), SyncError> {
+    let outcome = match shared.dial(&target.addr).await {
         Ok(connection) => exchange::begin(&shared, &connection).await,
         Err(error) => Err(error.into()),
     };
-    let synced = Input::Synced(addr.peer, outcome.clone());
+    let result = outcome.clone();
+    let synced = Input::Synced {
+        target,
+        due,
+        result,
+    };
     shared.tell(synced).await;
     outcome
 }

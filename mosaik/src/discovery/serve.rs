@@ -70,7 +70,7 @@ async fn stream(
         }
         Some(Frame::Sync(first @ Message::Hello { .. })) => {
             let outcome = exchange::answer(shared, peer, link, first).await;
-            shared.tell(Input::Synced(peer, outcome)).await;
+            shared.tell(Input::Answered(peer, outcome)).await;
             return Ok(());
         }
         Some(Frame::Ping) => Frame::Pong,

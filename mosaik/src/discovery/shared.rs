@@ -11,6 +11,7 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use super::{
     Catalog, DiscoveryStatus, Event, Refusal, SyncError,
+    outbound::Target,
     own::Own,
     proto::{
         EPOCH, Time,
@@ -48,8 +49,17 @@ pub(super) enum Input {
     Holdings(PeerId, oneshot::Sender<Holdings>),
     /// The entry of a peer, for somebody who asked.
     Lookup(PeerId, oneshot::Sender<Option<Aged>>),
-    /// An exchange ended.
-    Synced(PeerId, Result<(), SyncError>),
+    /// An exchange of ours ended.
+    Synced {
+        /// With whom.
+        target: Target,
+        /// Whether the driver began it by itself, and holds a place for it.
+        due: bool,
+        /// How it went.
+        result: Result<(), SyncError>,
+    },
+    /// An exchange ended that a peer began.
+    Answered(PeerId, Result<(), SyncError>),
     /// A gossip message arrived.
     Gossip(PeerId, bytes::Bytes),
     /// Something was refused.

@@ -246,7 +246,7 @@ impl Driver {
         self.update_catalog(catalog::Input::Tick);
     }
 
-    fn on_input(&mut self, input: Input) {
+    pub(super) fn on_input(&mut self, input: Input) {
         match input {
             Input::SyncWith(addr, reply) => self.sync_on_demand(addr, reply),
             Input::Depart(left) => self.depart(left),
@@ -256,7 +256,12 @@ impl Driver {
             Input::Refute(version) => self.supersede(version),
             Input::Holdings(peer, reply) => self.answer_holdings(peer, reply),
             Input::Lookup(peer, reply) => self.answer_lookup(peer, reply),
-            Input::Synced(peer, outcome) => self.on_synced(peer, outcome),
+            Input::Synced {
+                target,
+                due,
+                result,
+            } => self.on_synced(&target, due, result),
+            Input::Answered(peer, outcome) => self.on_answered(&peer, &outcome),
             Input::Gossip(from, bytes) => self.on_gossip(from, &bytes),
             Input::Refused(peer, reason) => self.on_refused(peer, reason),
             Input::ConnectionEnded(connection, closed) => self.on_ended(&connection, &closed),

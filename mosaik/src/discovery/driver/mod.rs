@@ -11,5 +11,7 @@ mod peers;
 mod recent;
 mod spread;
 mod suspicion;
+#[cfg(test)]
+mod tests;
 
 pub(super) use event_loop::Driver;

@@ -1,6 +1,10 @@
 //! The driver's dealings with peers: connections, gossip links, departure.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, btree_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use metrics::{counter, gauge};
@@ -10,7 +14,7 @@ use super::event_loop::{Driver, MAINTENANCE, Timer};
 use crate::{
     discovery::{
         gossip::{ACTIVE_VIEW, Output},
-        outbound,
+        outbound::{self, Target},
         proto::{catalog, entry::Record},
         serve,
     },
@@ -39,6 +43,7 @@ pub(super) struct Connected {
 #[derive(Debug)]
 pub(super) struct GossipLink {
     number: u64,
+    target: Target,
     queue: mpsc::Sender<Bytes>,
 }
 
@@ -105,6 +110,13 @@ impl Driver {
         })
     }
 
+    /// The same, with the boot whose entry says so.
+    pub(super) fn target(&self, peer: &PeerId) -> Option<Target> {
+        let addr = self.addr(peer)?;
+        let boot = self.boot_at(&addr);
+        Some(Target { addr, boot })
+    }
+
     pub(super) fn on_gossip(&mut self, from: PeerId, bytes: &Bytes) {
         self.touch(&from);
         self.on_heard(from);
@@ -169,8 +181,8 @@ impl Driver {
 
     fn send_gossip(&mut self, peer: PeerId, bytes: Bytes) {
         if !self.links.contains_key(&peer) {
-            let addr = self.addr(&peer).filter(|_| peer != self.shared.me());
-            let Some(addr) = addr else {
+            let target = self.target(&peer).filter(|_| peer != self.shared.me());
+            let Some(target) = target else {
                 tracing::debug!(peer = %peer.short(), "no address of a peer to gossip with");
                 // The protocol waits for an answer, and would take the peer for a neighbour to be.
                 self.unaddressed.insert(peer);
@@ -179,9 +191,15 @@ impl Driver {
             self.next_link += 1;
             let number = self.next_link;
             let (queue, receiver) = mpsc::channel(outbound::GOSSIP_QUEUE);
+            let addr = target.addr.clone();
             let task = outbound::gossip(self.shared.clone(), addr, number, receiver);
             self.shared.tasks.spawn(task);
-            self.links.insert(peer, GossipLink { number, queue });
+            let link = GossipLink {
+                number,
+                target,
+                queue,
+            };
+            self.links.insert(peer, link);
         }
         self.touch(&peer);
         if let Some(link) = self.links.get(&peer)
@@ -193,18 +211,18 @@ impl Driver {
 
     /// A gossip link is over: its queue was released, or the peer cannot be reached, or lives but refuses.
     pub(super) fn on_link_ended(&mut self, peer: PeerId, number: u64, refused: bool) {
-        match self.links.get(&peer) {
-            Some(link) if link.number == number => {
-                self.links.remove(&peer);
+        match self.links.entry(peer) {
+            Entry::Occupied(link) if link.get().number == number => {
+                let link = link.remove();
                 if refused {
                     self.on_alive(peer);
                 } else if !self.connected.contains_key(&peer) {
-                    self.on_unreached(peer);
+                    self.on_unreached(&link.target);
                 }
             }
             // The successor speaks for the peer now.
-            Some(_) => return,
-            None => {}
+            Entry::Occupied(_) => return,
+            Entry::Vacant(_) => {}
         }
         let mut out = Vec::new();
         self.gossip.disconnected(peer, &mut out);

@@ -11,7 +11,7 @@ use crate::{
     discovery::{
         EntryError, Refusal, SyncError,
         announcement::{Announcement, News},
-        outbound,
+        outbound::{self, Target},
         proto::{
             catalog,
             entry::{Record, Version},
@@ -218,15 +218,16 @@ impl Driver {
                 return;
             };
             let lost = || self.catalog.burials().lost(&peer);
-            let addr = self
-                .addr(&peer)
-                .or_else(|| Some(lost()?.body().addr.clone()));
-            if let Some(addr) = addr
+            let target = self.target(&peer).or_else(|| {
+                let addr = lost()?.body().addr.clone();
+                Some(Target { addr, boot: None })
+            });
+            if let Some(target) = target
                 && self.syncing.insert(peer)
             {
                 let shared = self.shared.clone();
                 self.shared.tasks.spawn(async move {
-                    if let Err(error) = outbound::sync(shared, addr).await {
+                    if let Err(error) = outbound::sync(shared, target, true).await {
                         tracing::debug!(peer = %peer.short(), %error, "exchange failed");
                     }
                 });
@@ -243,9 +244,10 @@ impl Driver {
             reply.send(Err(SyncError::ShutDown)).unwrap_or_default();
             return;
         }
-        let shared = self.shared.clone();
+        let (shared, boot) = (self.shared.clone(), self.boot_at(&addr));
         self.shared.tasks.spawn(async move {
-            let outcome = outbound::sync(shared, addr).await;
+            let target = Target { addr, boot };
+            let outcome = outbound::sync(shared, target, false).await;
             if reply.send(outcome).is_err() {
                 tracing::trace!("nobody waits for the exchange any more");
             }
@@ -276,22 +278,28 @@ impl Driver {
         }
     }
 
-    /// An exchange ended, ours or a peer's.
-    pub(super) fn on_synced(&mut self, peer: PeerId, outcome: Result<(), SyncError>) {
-        self.syncing.remove(&peer);
-        self.touch(&peer);
+    /// An exchange of ours ended.
+    pub(super) fn on_synced(&mut self, target: &Target, due: bool, outcome: Result<(), SyncError>) {
+        let peer = target.addr.peer;
+        if due {
+            self.syncing.remove(&peer);
+        }
+        self.on_answered(&peer, &outcome);
         match outcome {
-            Ok(()) => counter!(names::DISCOVERY_SYNCS).increment(1),
-            Err(error) => {
-                counter!(names::DISCOVERY_SYNC_FAILURES).increment(1);
-                match error {
-                    SyncError::Dial(error) if outbound::proves_life(&error) => self.on_alive(peer),
-                    SyncError::Dial(_) => self.on_unreached(peer),
-                    _ => {}
-                }
-            }
+            Err(SyncError::Dial(error)) if outbound::proves_life(&error) => self.on_alive(peer),
+            Err(SyncError::Dial(_)) => self.on_unreached(target),
+            _ => {}
         }
         self.begin_syncs();
+    }
+
+    /// An exchange ended, ours or a peer's.
+    pub(super) fn on_answered(&mut self, peer: &PeerId, outcome: &Result<(), SyncError>) {
+        self.touch(peer);
+        match outcome {
+            Ok(()) => counter!(names::DISCOVERY_SYNCS).increment(1),
+            Err(_) => counter!(names::DISCOVERY_SYNC_FAILURES).increment(1),
+        }
     }
 
     /// A live peer, drawn at random.

@@ -8,10 +8,10 @@ use super::event_loop::{Driver, HEARTBEAT, SYNC_INTERVAL, Timer};
 use crate::{
     discovery::{
         announcement::{Announcement, News},
-        outbound,
+        outbound::{self, Target},
         proto::{catalog, entry::Version, liveness},
     },
-    id::PeerId,
+    id::{PeerAddr, PeerId},
     metrics as names, rt,
     transport::CloseCode,
 };
@@ -32,14 +32,24 @@ const REVISIT: Duration = Duration::from_secs(2);
 const REVISIT_PEERS: u32 = 50;
 
 impl Driver {
-    /// A dial to a peer failed.
-    pub(super) fn on_unreached(&mut self, peer: PeerId) {
-        if let Some(record) = self.catalog.live(&peer) {
-            let boot = record.body().boot;
-            // The fault may be ours or the way's: who says so again and again makes the others probe.
-            let tell = !self.told.contains(&(peer, boot), rt::now());
-            self.lost(peer, boot, tell);
-        }
+    /// A dial to a peer failed. That is evidence against the boot that was to be there, if it still says so.
+    pub(super) fn on_unreached(&mut self, target: &Target) {
+        let Some(boot) = target
+            .boot
+            .filter(|_| self.boot_at(&target.addr) == target.boot)
+        else {
+            return;
+        };
+        let peer = target.addr.peer;
+        // The fault may be ours or the way's: who says so again and again makes the others probe.
+        let tell = !self.told.contains(&(peer, boot), rt::now());
+        self.lost(peer, boot, tell);
+    }
+
+    /// The boot of a live peer whose entry says that it is just there.
+    pub(super) fn boot_at(&self, addr: &PeerAddr) -> Option<u64> {
+        let live = self.catalog.live(&addr.peer).map(|record| record.body());
+        live.filter(|body| body.addr == *addr).map(|body| body.boot)
     }
 
     /// There is evidence that a boot of a peer is gone.
