@@ -16,7 +16,7 @@ pub const DISCOVERY_SYNCS: &str = "mosaik_discovery_syncs_total";
 pub const DISCOVERY_SYNC_FAILURES: &str = "mosaik_discovery_sync_failures_total";
 /// Counter: entries refused, because they were forged, foreign, malformed or over a limit.
 pub const DISCOVERY_ENTRIES_REFUSED: &str = "mosaik_discovery_entries_refused_total";
-/// Counter: gossip messages dropped because a neighbour took them too slowly.
+/// Counter: gossip messages dropped, because a neighbour took them too slowly or sent too many.
 pub const DISCOVERY_GOSSIP_DROPPED: &str = "mosaik_discovery_gossip_dropped_total";
 /// Counter: probes of peers that were suspected to be gone.
 pub const DISCOVERY_PROBES: &str = "mosaik_discovery_probes_total";

@@ -219,6 +219,12 @@ impl Discovery {
         &self.shared.network
     }
 
+    /// What meters a peer.
+    #[cfg(test)]
+    pub(super) fn meter(&self, peer: PeerId) -> Arc<super::meter::Meter> {
+        self.shared.meters.of(peer)
+    }
+
     fn edit(&self, edit: impl FnOnce(&mut Body)) -> Result<(), EntryError> {
         if self.shared.own().edit(edit)? {
             self.shared.own_changed.notify_one();

@@ -27,6 +27,7 @@ mod frame;
 mod gossip;
 mod handle;
 mod local;
+mod meter;
 mod outbound;
 mod own;
 mod proto;

@@ -1,22 +1,20 @@
 //! Serves the streams that a peer opens on its discovery connection.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use metrics::counter;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
     Refusal, exchange,
     frame::{Frame, FrameLink, MAX_FRAME},
+    meter::Meter,
     proto::sync::Message,
     shared::{Input, Shared},
 };
 use crate::{
-    metrics as names,
-    rt::{self, Instant},
+    metrics as names, rt,
     transport::{CloseCode, Connection, LinkError},
 };
 
@@ -24,19 +22,16 @@ use crate::{
 const MAX_SERVED: usize = 32;
 /// How long the first frame of a stream, and the end of a short one, may take.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
-/// Mean time between gossip messages of one connection that are taken in: 500 a second.
-const GOSSIP_INTERVAL: Duration = Duration::from_millis(2);
-/// Messages that may come faster than that, as when much changes at once.
-const GOSSIP_BURST: u32 = 2000;
 
 /// Serves a connection until it ends, and says that it did.
 pub(super) async fn connection(shared: Arc<Shared>, connection: Connection) {
     let permits = Arc::new(Semaphore::new(MAX_SERVED));
-    let meter = Arc::new(Mutex::new(Meter::new(rt::now())));
+    let meter = shared.meters.of(connection.peer());
     while let Ok(permit) = permits.clone().acquire_owned().await {
         let Ok(halves) = connection.accept_bi().await else {
             break;
         };
+        meter.stream().await;
         let (served, on, meter) = (shared.clone(), connection.clone(), meter.clone());
         shared.tasks.spawn(async move {
             let link = FrameLink::new(halves, MAX_FRAME);
@@ -56,7 +51,7 @@ async fn stream(
     shared: &Arc<Shared>,
     connection: &Connection,
     mut link: FrameLink,
-    meter: &Mutex<Meter>,
+    meter: &Meter,
 ) -> Result<(), LinkError> {
     let peer = connection.peer();
     let Ok(first) = rt::timeout(STREAM_TIMEOUT, link.rx.recv()).await else {
@@ -64,11 +59,9 @@ async fn stream(
         return Ok(());
     };
     let answer = match first? {
-        Some(Frame::Gossip(bytes)) => {
-            shared.tell(Input::Gossip(peer, bytes)).await;
-            return gossip(shared, connection, link, meter).await;
-        }
+        Some(Frame::Gossip(first)) => return gossip(shared, connection, link, meter, first).await,
         Some(Frame::Sync(first @ Message::Hello { .. })) => {
+            meter.exchange().await;
             let outcome = exchange::answer(shared, peer, link, first).await;
             shared.tell(Input::Answered(peer, outcome)).await;
             return Ok(());
@@ -101,47 +94,23 @@ async fn gossip(
     shared: &Arc<Shared>,
     connection: &Connection,
     mut link: FrameLink,
-    meter: &Mutex<Meter>,
+    meter: &Meter,
+    mut bytes: Bytes,
 ) -> Result<(), LinkError> {
-    while let Some(frame) = link.rx.recv().await? {
-        let Frame::Gossip(bytes) = frame else {
-            malformed(shared, connection, "something else on a gossip stream").await;
-            return Ok(());
-        };
-        let admitted = {
-            let mut meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
-            meter.admit(rt::now())
-        };
-        if admitted {
+    loop {
+        if meter.admits_gossip(bytes.len()) {
             shared.tell(Input::Gossip(connection.peer(), bytes)).await;
         } else {
             counter!(names::DISCOVERY_GOSSIP_DROPPED).increment(1);
         }
-    }
-    Ok(())
-}
-
-/// Meters what comes on one connection: a burst, then a steady rate (the generic cell rate algorithm,
-/// ITU-T I.371).
-#[derive(Debug)]
-struct Meter {
-    /// When what came so far would have come at the steady rate.
-    theoretical: Instant,
-}
-
-impl Meter {
-    fn new(now: Instant) -> Self {
-        Self { theoretical: now }
-    }
-
-    /// Whether one more may come now.
-    fn admit(&mut self, now: Instant) -> bool {
-        let theoretical = self.theoretical.max(now);
-        let admitted = theoretical - now < GOSSIP_INTERVAL * GOSSIP_BURST;
-        if admitted {
-            self.theoretical = theoretical + GOSSIP_INTERVAL;
-        }
-        admitted
+        bytes = match link.rx.recv().await? {
+            Some(Frame::Gossip(bytes)) => bytes,
+            Some(_) => {
+                malformed(shared, connection, "something else on a gossip stream").await;
+                return Ok(());
+            }
+            None => return Ok(()),
+        };
     }
 }
 
@@ -185,19 +154,4 @@ async fn malformed(shared: &Arc<Shared>, connection: &Connection, what: &str) {
     shared
         .tell(Input::Refused(connection.peer(), refusal))
         .await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gossip_is_taken_in_in_a_burst_and_then_at_a_steady_rate() {
-        let now = rt::now();
-        let mut meter = Meter::new(now);
-        let burst = (0..GOSSIP_BURST * 2).filter(|_| meter.admit(now)).count();
-        assert_eq!(burst, GOSSIP_BURST as usize);
-        let later = now + GOSSIP_INTERVAL * 10;
-        assert_eq!((0..20).filter(|_| meter.admit(later)).count(), 10);
-    }
 }

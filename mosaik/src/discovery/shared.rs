@@ -11,6 +11,7 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use super::{
     Catalog, DiscoveryStatus, Event, Refusal, SyncError,
+    meter::Meters,
     outbound::Target,
     own::Own,
     proto::{
@@ -92,6 +93,7 @@ pub(super) struct Shared {
     /// The driver holds the strong end, so that listeners end with it.
     pub(super) events: broadcast::WeakSender<Event>,
     pub(super) rtts: Rtts,
+    pub(super) meters: Meters,
     /// What ends when we leave: nothing is dialed or posted any more.
     pub(super) leaving: Tasks,
     started: Instant,
@@ -126,6 +128,7 @@ impl Shared {
             snapshots,
             events,
             rtts,
+            meters: Meters::default(),
             started: rt::now(),
             own: Mutex::new(own),
             status: Mutex::default(),

@@ -263,7 +263,13 @@ impl Driver {
             }
         }
         self.shared.pool.sweep();
+        self.shared.meters.sweep();
         self.sweep(now);
+        if !self.departed {
+            let mut out = Vec::new();
+            self.gossip.sweep(self.catalog.live_len(), &mut out);
+            self.carry_out(out);
+        }
         let neighbours = self.gossip.neighbours().iter().copied().collect::<Vec<_>>();
         gauge!(names::DISCOVERY_CONNECTIONS).set(connections.len() as f64);
         gauge!(names::DISCOVERY_NEIGHBOURS).set(neighbours.len() as f64);

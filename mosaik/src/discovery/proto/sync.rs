@@ -146,6 +146,7 @@ pub(crate) enum Output {
 pub(crate) struct Exchange {
     greeted: bool,
     heard: bool,
+    told: bool,
     finished: bool,
 }
 
@@ -155,6 +156,7 @@ impl Exchange {
         Self {
             greeted: false,
             heard: false,
+            told: false,
             finished: false,
         }
     }
@@ -187,7 +189,7 @@ impl Exchange {
                 }
             }
             Input::Received(Message::Gone(gone)) if self.heard && !self.finished => {
-                if gone.len() > MAX_GONE {
+                if gone.len() > MAX_GONE || std::mem::replace(&mut self.told, true) {
                     out.push(Output::Abort("too many burials"));
                 } else {
                     out.push(Output::Suspect(gone));
@@ -355,8 +357,9 @@ mod tests {
             exchange.handle(Input::Received(gone), &b, &mut out);
             out
         };
-        assert!(matches!(told(MAX_GONE)[..], [Output::Suspect(_)]));
         assert!(matches!(told(MAX_GONE + 1)[..], [Output::Abort(_)]));
+        assert!(matches!(told(MAX_GONE)[..], [Output::Suspect(_)]));
+        assert!(matches!(told(1)[..], [Output::Abort(_)]));
     }
 
     #[test]

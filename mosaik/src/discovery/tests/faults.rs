@@ -114,3 +114,38 @@ async fn a_hostile_hello_version_is_refused() {
     b.until("what is new arrives", |c| c.with_tag("news").count() == 1)
         .await;
 }
+
+#[tokio::test]
+async fn gossip_is_metered_whatever_stream_it_comes_on() {
+    let nodes = network(&memory(), 2).await;
+    let [a, b] = &nodes[..] else { panic!() };
+    let connection = within(b.pool.connect(&a.addr().await)).await.unwrap();
+    // All that there may be for a long time to come.
+    assert!(a.discovery.meter(b.id()).admits_gossip(usize::MAX));
+    // What would close the connection if it were looked at.
+    for _ in 0..4 {
+        let mut link = FrameLink::open(&connection, MAX_FRAME).await.unwrap();
+        let garbage = Frame::Gossip(vec![0xff; 64].into());
+        link.tx.send(&garbage).await.unwrap();
+        within(link.tx.finish()).await.unwrap();
+    }
+    // All that came before is handled when this is.
+    a.discovery
+        .feed(&a.discovery.me().to_bytes())
+        .await
+        .unwrap();
+    assert!(connection.is_open());
+}
+
+#[tokio::test(start_paused = true)]
+async fn exchanges_are_metered() {
+    let nodes = network(&memory(), 2).await;
+    let [a, b] = &nodes[..] else { panic!() };
+    let began = rt::now();
+    let addr = a.addr().await;
+    for _ in 0..40 {
+        within(b.discovery.sync_with(addr.clone())).await.unwrap();
+    }
+    // Nothing but the meter takes any of this time.
+    assert!(rt::now() - began > Duration::from_secs(5));
+}
