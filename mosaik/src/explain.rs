@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    discovery::{DiscoveryStatus, RendezvousStatus},
+    discovery::{BootstrapStatus, DiscoveryStatus, RendezvousStatus},
     id::{NetworkId, PeerAddr},
     streams::StreamsStatus,
 };
@@ -51,16 +51,7 @@ impl Explanation {
             )?;
         }
         for (peer, bootstrap) in &discovery.bootstrap {
-            let state = match (&bootstrap.last_error, bootstrap.connected) {
-                (_, true) => "connected".to_owned(),
-                (Some(error), false) => {
-                    format!(
-                        "not connected after {} dial(s): {error}",
-                        bootstrap.failures
-                    )
-                }
-                (None, false) => "dialing".to_owned(),
-            };
+            let state = describe(bootstrap);
             writeln!(f, "  bootstrap {}: {state}", peer.short())?;
         }
         match &discovery.rendezvous {
@@ -73,9 +64,27 @@ impl Explanation {
                 writeln!(f, "  host-local rendezvous: does not work: {reason}")?;
             }
         }
-        for (peer, refusal) in &discovery.refusals {
-            writeln!(f, "  refused {}: {refusal}", peer.short())?;
+        for refusal in &discovery.refusals {
+            let (peer, reason) = (refusal.peer.short(), &refusal.reason);
+            match refusal.count {
+                1 => writeln!(f, "  refused {peer}: {reason}")?,
+                count => writeln!(f, "  refused {peer} {count} times: {reason}")?,
+            }
         }
         Ok(())
+    }
+}
+
+/// How a bootstrap peer is doing, in words.
+fn describe(bootstrap: &BootstrapStatus) -> String {
+    let failures = bootstrap.failures;
+    match (&bootstrap.last_error, bootstrap.dialing) {
+        _ if bootstrap.myself => "this peer itself".into(),
+        _ if bootstrap.connected => "connected".into(),
+        _ if bootstrap.known => "known, without a connection".into(),
+        (Some(error), true) => format!("dialing again after {failures} failed dial(s): {error}"),
+        (Some(error), false) => format!("not connected after {failures} dial(s): {error}"),
+        (None, true) => "dialing".into(),
+        (None, false) => "not connected, to be dialed in a moment".into(),
     }
 }

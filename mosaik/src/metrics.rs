@@ -2,6 +2,9 @@
 //!
 //! Counters only grow, gauges show what is now. Install a recorder to read them.
 
+/// Counter: connections of other peers that were not admitted: of another network, version or secret, or silent.
+pub const CONNECTIONS_REFUSED: &str = "mosaik_connections_refused_total";
+
 /// Gauge: other live peers in the catalog.
 pub const DISCOVERY_PEERS: &str = "mosaik_discovery_peers";
 /// Gauge: gossip neighbours.

@@ -18,27 +18,24 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// is what joins the parts of a network after a partition.
 pub(super) async fn keep(shared: Arc<Shared>, addr: PeerAddr) {
     let peer = addr.peer;
-    let status = BootstrapStatus {
-        connected: false,
-        failures: 0,
-        last_error: None,
-    };
+    let status = BootstrapStatus::default();
     shared.status().bootstrap.insert(peer, status);
     let mut snapshots = shared.snapshots.clone();
     let mut backoff = FIRST_BACKOFF;
     loop {
-        match shared.dial(&addr).await {
+        update(&shared, &peer, |status| status.dialing = true);
+        let outcome = shared.dial(&addr).await;
+        update(&shared, &peer, |status| status.dialing = false);
+        match outcome {
             Ok(connection) => {
                 backoff = FIRST_BACKOFF;
-                update(&shared, &peer, |status| {
-                    status.connected = true;
-                    status.failures = 0;
-                    status.last_error = None;
-                });
+                update(&shared, &peer, reached);
                 connection.closed().await;
-                update(&shared, &peer, |status| status.connected = false);
             }
-            Err(ConnectError::Myself) => return,
+            Err(ConnectError::Myself) => {
+                update(&shared, &peer, |status| status.myself = true);
+                return;
+            }
             Err(error) => {
                 tracing::debug!(peer = %peer.short(), %error, "bootstrap peer not reached");
                 update(&shared, &peer, |status| {
@@ -49,11 +46,20 @@ pub(super) async fn keep(shared: Arc<Shared>, addr: PeerAddr) {
         }
         rt::sleep(rt::jitter(backoff)).await;
         backoff = (backoff * 2).min(MAX_BACKOFF);
+        // Who is known by now has come another way.
+        if snapshots.borrow().contains(&peer) {
+            update(&shared, &peer, reached);
+        }
         let unknown = snapshots.wait_for(|catalog| !catalog.contains(&peer));
         if unknown.await.is_err() {
             return;
         }
     }
+}
+
+fn reached(status: &mut BootstrapStatus) {
+    status.failures = 0;
+    status.last_error = None;
 }
 
 fn update(shared: &Shared, peer: &PeerId, update: impl FnOnce(&mut BootstrapStatus)) {

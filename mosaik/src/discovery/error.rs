@@ -52,6 +52,9 @@ pub enum Refusal {
     /// A dial, by the peer or by us; the cause says what to do.
     #[error("{0}")]
     Dial(#[source] DialError),
+    /// A connection that the peer opened to us, before it was used for anything; the cause says what to do.
+    #[error("its connection was not admitted: {0}")]
+    Incoming(#[source] DialError),
     /// What the peer sent on its connection, which was closed; run the same release on both.
     #[error("connection closed: {0}")]
     Malformed(String),

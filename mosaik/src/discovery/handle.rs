@@ -1,12 +1,12 @@
 //! What users hold.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
-    Catalog, Config, DialError, DiscoveryStatus, Entry, EntryError, Events, Snapshots, SyncError,
-    bootstrap,
+    Catalog, Config, DialError, DiscoveryStatus, Entry, EntryError, Events, Refusal, Snapshots,
+    SyncError, bootstrap,
     driver::Driver,
     event::EVENT_BACKLOG,
     local,
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     id::{PeerAddr, PeerId},
     rt::{self, Tasks, watch},
-    transport::{Connection, Endpoint, Pool},
+    transport::{CloseCode, ConnectError, Connection, Endpoint, NotAdmitted, Pool},
 };
 
 /// How long a graceful shutdown waits for peers to take the news.
@@ -28,6 +28,23 @@ const FAREWELL: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug)]
 pub struct Discovery {
     shared: Arc<Shared>,
+}
+
+/// Whether we refused a connection because of what the peer is or does. That one of two connections gives way,
+/// or that a dialer gives up, is as it should be.
+fn is_refusal(error: &ConnectError) -> bool {
+    matches!(
+        error,
+        ConnectError::Refused {
+            code: CloseCode::NetworkMismatch
+                | CloseCode::NotAdmitted
+                | CloseCode::VersionMismatch
+                | CloseCode::Malformed
+                | CloseCode::TimedOut
+                | CloseCode::UnknownProtocol,
+            ..
+        }
+    )
 }
 
 impl Discovery {
@@ -66,7 +83,15 @@ impl Discovery {
         ));
         let driver = Driver::new(shared.clone(), snapshot_sender, event_sender);
         tasks.spawn(driver.run(input_receiver, connections));
+        let mut bootstrap = BTreeMap::<_, PeerAddr>::new();
         for addr in config.bootstrap {
+            let known = bootstrap
+                .entry(addr.peer)
+                .or_insert(PeerAddr::new(addr.peer));
+            known.ips.extend(addr.ips);
+            known.relays.extend(addr.relays);
+        }
+        for addr in bootstrap.into_values() {
             shared.leaving.spawn(bootstrap::keep(shared.clone(), addr));
         }
         if config.local_rendezvous {
@@ -195,7 +220,25 @@ impl Discovery {
 
     /// How discovery is doing.
     pub(crate) fn status(&self) -> DiscoveryStatus {
-        self.shared.status().clone()
+        let mut status = self.shared.status().clone();
+        let catalog = self.catalog();
+        for (peer, bootstrap) in &mut status.bootstrap {
+            bootstrap.connected = self.shared.pool.get(peer).is_some();
+            bootstrap.known = catalog.contains(peer);
+        }
+        status
+    }
+
+    /// A connection that somebody opened to us, whatever its protocol, was not admitted.
+    pub(crate) async fn not_admitted(&self, refused: NotAdmitted) {
+        let NotAdmitted { peer, error } = refused;
+        tracing::debug!(%error, "a connection was not admitted");
+        if let Some(peer) = peer
+            && is_refusal(&error)
+        {
+            let refusal = Refusal::Incoming(error.into());
+            self.shared.tell(Input::Refused(peer, refusal)).await;
+        }
     }
 
     /// Says good-bye to the peers, waiting at most 250 ms for them to take it. Idempotent.

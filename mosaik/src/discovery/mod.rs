@@ -50,4 +50,4 @@ pub use proto::{
 pub use snapshot::Catalog;
 
 pub(crate) use config::Config;
-pub(crate) use status::{DiscoveryStatus, RendezvousStatus};
+pub(crate) use status::{BootstrapStatus, DiscoveryStatus, RendezvousStatus};

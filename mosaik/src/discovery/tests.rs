@@ -89,12 +89,13 @@ async fn node_as(carrier: &CarrierConfig, config: Config, key: SecretKey, networ
     let parts = (pool.clone(), connections);
     let discovery = Discovery::start(config, endpoint.clone(), parts, tasks.clone()).unwrap();
     let (accepting, accept_pool, accept_tasks) = (endpoint.clone(), pool.clone(), tasks.clone());
+    let told = discovery.clone();
     tasks.spawn(async move {
         while let Some(incoming) = accepting.accept().await {
-            let pool = accept_pool.clone();
+            let (pool, told) = (accept_pool.clone(), told.clone());
             accept_tasks.spawn(async move {
-                if let Err(error) = Pool::accept(&[pool], incoming).await {
-                    tracing::debug!(%error, "not admitted");
+                if let Err(refused) = Pool::accept(&[pool], incoming).await {
+                    told.not_admitted(refused).await;
                 }
             });
         }

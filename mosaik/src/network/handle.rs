@@ -83,6 +83,7 @@ impl Network {
         parts.tasks.spawn(accept(
             parts.endpoint.clone(),
             parts.pools.clone(),
+            parts.discovery.clone(),
             parts.tasks.clone(),
         ));
         let inner = Inner {
@@ -213,16 +214,16 @@ fn may_block() -> bool {
 }
 
 /// Admits connections until the endpoint closes.
-async fn accept(endpoint: Endpoint, pools: [Pool; 2], tasks: Tasks) {
+async fn accept(endpoint: Endpoint, pools: [Pool; 2], discovery: Discovery, tasks: Tasks) {
     let admissions = Arc::new(Semaphore::new(MAX_ADMISSIONS));
     while let Ok(permit) = admissions.clone().acquire_owned().await {
         let Some(incoming) = endpoint.accept().await else {
             return;
         };
-        let pools = pools.clone();
+        let (pools, discovery) = (pools.clone(), discovery.clone());
         tasks.spawn(async move {
-            if let Err(error) = Pool::accept(&pools, incoming).await {
-                debug!(%error, "a connection was not admitted");
+            if let Err(refused) = Pool::accept(&pools, incoming).await {
+                discovery.not_admitted(refused).await;
             }
             drop(permit);
         });

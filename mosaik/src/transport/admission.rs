@@ -249,6 +249,16 @@ async fn refusal(connection: &Connection, error: LinkError) -> ConnectError {
     }
 }
 
+/// Closes a connection that has proved nothing in time.
+pub(super) fn too_late(connection: &Connection) -> ConnectError {
+    let (code, reason) = (CloseCode::TimedOut, "no proof of admission in time");
+    connection.close(code, reason);
+    ConnectError::Refused {
+        code,
+        reason: reason.into(),
+    }
+}
+
 fn malformed(connection: &Connection) -> ConnectError {
     refuse(
         connection,

@@ -214,7 +214,7 @@ enum IncomingKind {
 
 impl Incoming {
     /// Completes the handshake: both ends prove themselves, and `gate` has the last word.
-    pub(crate) async fn admit(self, gate: &impl Gate) -> Result<Connection, ConnectError> {
+    pub(super) async fn admit(self, gate: &impl Gate) -> Result<Connection, NotAdmitted> {
         let deadline = rt::now() + ADMISSION_TIMEOUT;
         let handshake = async {
             Ok(match self.kind {
@@ -231,16 +231,26 @@ impl Incoming {
         };
         let connection = rt::timeout_at(deadline, handshake)
             .await
-            .unwrap_or(Err(ConnectError::TimedOut))?;
+            .unwrap_or(Err(ConnectError::TimedOut))
+            .map_err(|error| NotAdmitted { peer: None, error })?;
         let proof = admission::prove_as_acceptor(connection.clone(), &self.identity, gate);
-        match rt::timeout_at(deadline, proof).await {
-            Ok(proved) => proved,
-            Err(_) => {
-                connection.close(CloseCode::TimedOut, "no proof of admission in time");
-                Err(ConnectError::TimedOut)
-            }
-        }
+        let proved = rt::timeout_at(deadline, proof)
+            .await
+            .unwrap_or_else(|_| Err(admission::too_late(&connection)));
+        proved.map_err(|error| NotAdmitted {
+            peer: Some(connection.peer()),
+            error,
+        })
     }
+}
+
+/// A connection that somebody opened to us, and that was not admitted.
+#[derive(Clone, Debug)]
+pub(crate) struct NotAdmitted {
+    /// Who it was, as far as the carrier proved it.
+    pub(crate) peer: Option<PeerId>,
+    /// Why.
+    pub(crate) error: ConnectError,
 }
 
 impl fmt::Debug for Incoming {

@@ -10,7 +10,9 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::sync::{Mutex as Turn, Notify, mpsc};
 use tracing::debug;
 
-use super::{Alpn, CloseCode, ConnectError, Connection, Endpoint, Incoming, admission::Gate};
+use super::{
+    Alpn, CloseCode, ConnectError, Connection, Endpoint, Incoming, NotAdmitted, admission::Gate,
+};
 use crate::{
     id::{PeerAddr, PeerId},
     rt::{self, Tasks, watch},
@@ -126,7 +128,7 @@ impl Pool {
 
     /// Admits a connection that a peer opens to us, and hands it to the subsystem of its protocol among
     /// `pools`.
-    pub(crate) async fn accept(pools: &[Self], incoming: Incoming) -> Result<(), ConnectError> {
+    pub(crate) async fn accept(pools: &[Self], incoming: Incoming) -> Result<(), NotAdmitted> {
         let connection = incoming.admit(&Router(pools)).await?;
         match Self::of(pools, connection.alpn()) {
             Some(pool) => drop(pool.inner.install(connection).await),

@@ -51,8 +51,8 @@ async fn node(
         while let Some(incoming) = accepting.accept().await {
             let pool = accept_pool.clone();
             accept_tasks.spawn(async move {
-                if let Err(error) = Pool::accept(&[pool], incoming).await {
-                    tracing::debug!(%error, "not admitted");
+                if let Err(refused) = Pool::accept(&[pool], incoming).await {
+                    tracing::debug!(?refused, "not admitted");
                 }
             });
         }
@@ -219,8 +219,15 @@ async fn what_is_no_hello_is_refused_and_silence_times_out() {
         let raw = within(client.endpoint.dial(&addr, Alpn::Streams))
             .await
             .unwrap();
-        // Whatever the carrier calls it, the silent connection is gone in time.
-        within(raw.closed()).await;
+        let opened = rt::now();
+        let closed = within(raw.closed()).await;
+        assert_eq!(closed.code, CloseCode::TimedOut);
+        assert!(closed.reason.contains("no proof"), "{closed}");
+        let took = rt::now() - opened;
+        assert!(
+            took < ADMISSION_TIMEOUT + Duration::from_secs(2),
+            "{took:?}"
+        );
         assert!(server.pool.connections().is_empty());
     }
 }

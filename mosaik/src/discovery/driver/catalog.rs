@@ -118,6 +118,15 @@ impl Driver {
             counter!(names::DISCOVERY_ENTRIES_REFUSED).increment(1);
         }
         self.shared.status().refuse(peer, reason.clone());
+        if matches!(reason, Refusal::Incoming(_)) {
+            counter!(names::CONNECTIONS_REFUSED).increment(1);
+            // Who may not even connect must not be able to flood the listeners.
+            let now = rt::now();
+            if self.turned_away.contains(&peer, now) {
+                return;
+            }
+            self.turned_away.note(peer, now);
+        }
         self.pending.push(Event::Refused { peer, reason });
     }
 

@@ -39,6 +39,8 @@ const ANSWERED: Duration = Duration::from_secs(5);
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 /// Time between fetches of one peer's entry.
 const FETCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between tellings that a peer's connections are not admitted.
+const TURNED_AWAY_INTERVAL: Duration = Duration::from_secs(10);
 /// Inputs that are taken in before what they changed is published.
 const INPUT_BATCH: usize = 128;
 
@@ -97,6 +99,8 @@ pub(in crate::discovery) struct Driver {
     pub(super) answered: Recent<PeerId>,
     /// Of which boots the others were told that they are suspected.
     pub(super) told: Recent<(PeerId, u64)>,
+    /// Whose connections were not admitted, which listeners were told of.
+    pub(super) turned_away: Recent<PeerId>,
     /// The peer that was lost and looked for last, when the next one is, and the wait after that.
     pub(super) revisited: Option<PeerId>,
     pub(super) revisit_at: Option<rt::Instant>,
@@ -152,6 +156,7 @@ impl Driver {
             asking: Recent::new(PROBE_TIMEOUT * 2),
             answered: Recent::new(ANSWERED),
             told: Recent::new(TELL_INTERVAL),
+            turned_away: Recent::new(TURNED_AWAY_INTERVAL),
             revisited: None,
             revisit_at: None,
             revisit_wait: SYNC_INTERVAL,

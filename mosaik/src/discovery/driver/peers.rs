@@ -294,6 +294,7 @@ impl Driver {
         self.asking.sweep(now);
         self.answered.sweep(now);
         self.told.sweep(now);
+        self.turned_away.sweep(now);
         self.fetched.sweep(now);
         let connected: BTreeSet<_> = self.connected.keys().copied().collect();
         let catalog = &self.catalog;
