@@ -79,6 +79,80 @@ async fn a_shared_secret_keeps_out_who_does_not_know_it() {
 }
 
 #[tokio::test]
+async fn an_empty_shared_secret_fails_the_build() {
+    let built = loopback(&unique("empty")).shared_secret("").build().await;
+    assert!(matches!(built, Err(BuildError::EmptySecret)), "{built:?}");
+}
+
+#[tokio::test]
+async fn who_was_refused_is_seen_by_who_refused() {
+    let name = unique("refusals");
+    let secretive = || loopback(&name).shared_secret("right");
+    let ours = secretive().build().await.unwrap();
+    let mut seen = ours.discovery().events();
+    let foreign = loopback(&unique("foreign")).shared_secret("right");
+    let ignorant = loopback(&name).shared_secret("wrong");
+    for (stranger, why) in [
+        (foreign, "another network"),
+        (ignorant, "the shared secrets differ"),
+    ] {
+        let stranger = stranger.build().await.unwrap();
+        let dialed = within(stranger.discovery().dial(ours.local().addr())).await;
+        assert!(dialed.is_err());
+        let id = stranger.local().id();
+        let reason = loop {
+            if let Some(Seen::Refused { peer, reason }) = within(seen.next()).await
+                && peer == id
+            {
+                break reason;
+            }
+        };
+        assert!(reason.to_string().contains(why), "{reason}");
+        let explained = ours.explain().to_string();
+        let line = explained.lines().find(|line| line.contains(&id.short()));
+        let line = line.expect("a line of who was refused");
+        assert!(line.contains("refused") && line.contains(why), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_bootstrap_peer_is_explained_as_it_is() {
+    let name = unique("explained");
+    let key = SecretKey::from_bytes([7; 32]);
+    // Nobody can be dialed by an id alone here: the peer itself has to come.
+    let waiting = loopback(&name).bootstrap([key.peer()]).build();
+    let waiting = waiting.await.unwrap();
+    let line = |of: &Network| {
+        let explained = of.explain().to_string();
+        let line = explained.lines().find(|line| line.contains("bootstrap "));
+        line.expect("a line of the bootstrap peer").to_owned()
+    };
+    within(async {
+        while !line(&waiting).contains("not connected after") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let late = loopback(&name).secret_key(key.clone());
+    let late = late.bootstrap([waiting.local().addr()]).build();
+    let late = late.await.unwrap();
+    let mut catalogs = waiting.discovery().watch();
+    while !within(catalogs.next()).await.unwrap().contains(&key.peer()) {}
+    let told = line(&waiting);
+    assert!(told.ends_with(": connected"), "{told}");
+    within(late.shutdown()).await;
+    let other = SecretKey::from_bytes([8; 32]);
+    let itself = loopback(&name).secret_key(other.clone());
+    let itself = itself.bootstrap([other.peer()]).build().await.unwrap();
+    within(async {
+        while !line(&itself).contains("this peer itself") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_data_directory_keeps_the_peer_who_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let name = unique("data");

@@ -79,7 +79,8 @@ impl Builder {
     }
 
     /// A secret that peers must prove to know before they may connect at all. Default: none; then the
-    /// network id is all that it takes.
+    /// network id is all that it takes. An empty one fails [`build`](Self::build): a variable that is not set
+    /// must not open the network.
     pub fn shared_secret(mut self, secret: impl Into<String>) -> Self {
         self.shared_secret = Some(secret.into());
         self
@@ -125,6 +126,9 @@ impl Builder {
             .iter()
             .map(|bootstrap| bootstrap.0.clone())
             .collect::<Result<Vec<_>, _>>()?;
+        if self.shared_secret.as_deref() == Some("") {
+            return Err(BuildError::EmptySecret);
+        }
         let data_dir = match &self.data_dir {
             Some(dir) => Some(DataDir::open(dir, self.network).await?),
             None => None,
@@ -211,6 +215,9 @@ pub enum BuildError {
     /// A bootstrap peer is not given in any form that is understood.
     #[error("bad bootstrap peer: {0}")]
     Bootstrap(#[from] ParseAddrError),
+    /// The shared secret is empty, which is none. Give one, or do not call `shared_secret`.
+    #[error("the shared secret is empty; give one, or leave `shared_secret` out")]
+    EmptySecret,
     /// The data directory cannot be used; check its owner, mode and free space.
     #[error("cannot use {path}: {reason}")]
     DataDir {

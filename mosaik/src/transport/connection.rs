@@ -9,6 +9,9 @@ use super::memory;
 use super::{Alpn, CloseCode, LinkError, iroh};
 use crate::id::PeerId;
 
+/// Longest reason of a peer that is kept, in characters.
+const MAX_REASON: usize = 256;
+
 /// A connection whose two ends have proved themselves to each other.
 ///
 /// Clones share the connection; it closes when the last is dropped.
@@ -43,6 +46,31 @@ pub(crate) struct Closed {
     pub(crate) code: CloseCode,
     /// The reason in words.
     pub(crate) reason: String,
+}
+
+impl Closed {
+    /// What a peer said, fit to be shown: peers choose the words, and terminals obey control characters.
+    pub(super) fn told(code: CloseCode, reason: &str) -> Self {
+        let shown = reason.chars().take(MAX_REASON);
+        let shown = shown.map(|c| {
+            if is_control(c) {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        });
+        Self {
+            code,
+            reason: shown.collect(),
+        }
+    }
+}
+
+/// Whether a character does something rather than show something: control characters, and those that turn the
+/// direction of a text.
+fn is_control(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl fmt::Display for Closed {
@@ -121,7 +149,8 @@ impl Connection {
 
     /// Waits for its end.
     pub(crate) async fn closed(&self) -> Closed {
-        carried!(&self.carrier, c => c.closed().await)
+        let Closed { code, reason } = carried!(&self.carrier, c => c.closed().await);
+        Closed::told(code, &reason)
     }
 
     /// Whether it still works, as far as this end knows.
@@ -225,5 +254,22 @@ impl fmt::Debug for SendHalf {
 impl fmt::Debug for RecvHalf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecvHalf").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_of_peers_are_fit_for_a_terminal() {
+        let told = |reason: &str| Closed::told(CloseCode::Done, reason).reason;
+        assert_eq!(told("another network; é ✓"), "another network; é ✓");
+        let shown = told("\x1b]0;owned\x07\r\n\u{202e}txt\u{9b}2J");
+        assert_eq!(
+            shown,
+            "\u{fffd}]0;owned\u{fffd}\u{fffd}\u{fffd}\u{fffd}txt\u{fffd}2J"
+        );
+        assert_eq!(told(&"x".repeat(10_000)).len(), MAX_REASON);
     }
 }

@@ -123,7 +123,7 @@ impl Endpoint {
                 ..
             }) => Err(closed(source).into()),
             Err(_) if inner.is_closed() => Err(ConnectError::Closed),
-            Err(error) => Err(ConnectError::Transport(chain(&error))),
+            Err(error) => Err(ConnectError::Transport(shown(&error))),
         }
     }
 
@@ -156,7 +156,7 @@ pub(super) async fn handshake(
 ) -> Result<(Connection, PeerId, Alpn), ConnectError> {
     let connection = incoming
         .await
-        .map_err(|error| ConnectError::Transport(chain(&error)))?;
+        .map_err(|error| ConnectError::Transport(shown(&error)))?;
     let peer = PeerId::from_bytes(*connection.remote_id().as_bytes());
     let Some(alpn) = Alpn::from_name(connection.alpn()) else {
         let code = CloseCode::UnknownProtocol;
@@ -311,10 +311,10 @@ fn endpoint_addr(addr: &PeerAddr) -> Result<EndpointAddr, ConnectError> {
 
 fn closed(error: ConnectionError) -> Closed {
     match error {
-        ConnectionError::ApplicationClosed(frame) => Closed {
-            code: code_of(frame.error_code),
-            reason: String::from_utf8_lossy(&frame.reason).into_owned(),
-        },
+        ConnectionError::ApplicationClosed(frame) => Closed::told(
+            code_of(frame.error_code),
+            &String::from_utf8_lossy(&frame.reason),
+        ),
         ConnectionError::LocallyClosed => Closed {
             code: CloseCode::Done,
             reason: "closed by this peer".into(),
@@ -323,10 +323,8 @@ fn closed(error: ConnectionError) -> Closed {
             code: CloseCode::TimedOut,
             reason: "the peer went silent".into(),
         },
-        other => Closed {
-            code: CloseCode::Other(u32::MAX),
-            reason: other.to_string(),
-        },
+        // A peer may have chosen these words too.
+        other => Closed::told(CloseCode::Other(u32::MAX), &other.to_string()),
     }
 }
 
@@ -360,6 +358,11 @@ fn describe(bind: &[SocketAddr]) -> String {
     }
     let addrs: Vec<_> = bind.iter().map(ToString::to_string).collect();
     addrs.join(", ")
+}
+
+/// The same for an error in which a peer may have chosen the words.
+fn shown(error: &(dyn std::error::Error + 'static)) -> String {
+    Closed::told(CloseCode::Done, &chain(error)).reason
 }
 
 /// An error with all its causes, on one line.

@@ -31,8 +31,8 @@ impl Node {
     }
 }
 
-/// Starts a node that accepts for ever.
-async fn node(
+/// A node that accepts nothing by itself.
+async fn bound(
     carrier: CarrierConfig,
     network: &str,
     secret: Option<&str>,
@@ -46,8 +46,27 @@ async fn node(
     .unwrap();
     let tasks = Tasks::new(tracing::Span::none());
     let (pool, connections) = Pool::new(endpoint.clone(), Alpn::Streams, tasks.clone());
-    let (accepting, accept_pool, accept_tasks) = (endpoint.clone(), pool.clone(), tasks.clone());
-    tasks.spawn(async move {
+    let node = Node {
+        endpoint,
+        pool,
+        tasks,
+    };
+    (node, connections)
+}
+
+/// Starts a node that accepts for ever.
+async fn node(
+    carrier: CarrierConfig,
+    network: &str,
+    secret: Option<&str>,
+) -> (Node, mpsc::Receiver<Connection>) {
+    let (node, connections) = bound(carrier, network, secret).await;
+    let Node {
+        endpoint: accepting,
+        pool: accept_pool,
+        tasks: accept_tasks,
+    } = node.clone();
+    node.tasks.spawn(async move {
         while let Some(incoming) = accepting.accept().await {
             let pool = accept_pool.clone();
             accept_tasks.spawn(async move {
@@ -57,11 +76,6 @@ async fn node(
             });
         }
     });
-    let node = Node {
-        endpoint,
-        pool,
-        tasks,
-    };
     (node, connections)
 }
 
@@ -159,6 +173,15 @@ async fn closing_tells_code_and_reason() {
 }
 
 #[tokio::test]
+async fn what_a_peer_says_when_it_closes_is_fit_for_a_terminal() {
+    for carrier in carriers() {
+        let (_a, _b, out, _near, back, _far) = streams(carrier).await;
+        out.close(CloseCode::ShuttingDown, "good\x1b[2Jnight");
+        assert_eq!(within(back.closed()).await.reason, "good\u{fffd}[2Jnight");
+    }
+}
+
+#[tokio::test]
 async fn peers_of_another_network_or_secret_are_refused_with_a_reason() {
     for carrier in carriers() {
         let (server, _s) = node(carrier.clone(), "right", Some("secret")).await;
@@ -229,6 +252,43 @@ async fn what_is_no_hello_is_refused_and_silence_times_out() {
             "{took:?}"
         );
         assert!(server.pool.connections().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_admitted_is_named_and_why() {
+    for carrier in carriers() {
+        let (server, _s) = bound(carrier.clone(), "n", Some("secret")).await;
+        for (network, secret, silent, expected) in [
+            ("m", Some("secret"), false, CloseCode::NetworkMismatch),
+            ("n", Some("guess"), false, CloseCode::NotAdmitted),
+            ("n", Some("secret"), true, CloseCode::TimedOut),
+        ] {
+            let (client, _c) = bound(carrier.clone(), network, secret).await;
+            let addr = server.addr().await;
+            let accepted = async {
+                let incoming = server.endpoint.accept().await.unwrap();
+                Pool::accept(std::slice::from_ref(&server.pool), incoming).await
+            };
+            let dialed = async {
+                if silent {
+                    let raw = client.endpoint.dial(&addr, Alpn::Streams).await.unwrap();
+                    return raw.closed().await.code;
+                }
+                match client.pool.connect(&addr).await {
+                    Err(ConnectError::Refused { code, .. }) => code,
+                    other => panic!("{other:?}"),
+                }
+            };
+            let (refused, told) = within(async { tokio::join!(accepted, dialed) }).await;
+            assert_eq!(told, expected);
+            let refused = refused.unwrap_err();
+            assert_eq!(refused.peer, Some(client.endpoint.peer()));
+            assert!(
+                matches!(&refused.error, ConnectError::Refused { code, .. } if *code == expected),
+                "{refused:?}"
+            );
+        }
     }
 }
 
