@@ -359,7 +359,7 @@ async fn a_dial_to_where_a_peer_was_ends_when_it_comes_by_itself() {
 #[tokio::test]
 async fn two_ways_to_a_peer_leave_one_connection() {
     for carrier in carriers() {
-        if let CarrierConfig::Memory(fabric) = &carrier {
+        if let CarrierConfig::Memory { fabric, .. } = &carrier {
             fabric.set_latency(Duration::from_millis(5));
         }
         for _ in 0..8 {
@@ -390,7 +390,7 @@ async fn two_ways_to_a_peer_leave_one_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_is_not_used_before_its_subsystem_can_be_told() {
-    let carrier = CarrierConfig::Memory(Fabric::new());
+    let carrier = CarrierConfig::memory(Fabric::default());
     let (a, mut fresh) = node(carrier.clone(), "n", None).await;
     let (b, _fresh_b) = node(carrier, "n", None).await;
     let (addr, peer) = (b.addr().await, b.endpoint.peer());

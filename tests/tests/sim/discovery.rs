@@ -218,6 +218,9 @@ fn many_nodes_find_each_other_within_seconds_and_miss_the_dead() {
             missed.is_ok(),
             "{dead} dead were not missed by all after {limit:?}"
         );
-        println!("{dead} dead were missed after {:?}", world.elapsed() - began);
+        println!(
+            "{dead} dead were missed after {:?}",
+            world.elapsed() - began
+        );
     });
 }

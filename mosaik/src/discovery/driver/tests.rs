@@ -31,7 +31,7 @@ async fn driver() -> (Driver, mpsc::Receiver<Input>) {
     let identity = Arc::new(identity);
     let endpoint = Endpoint::bind(EndpointConfig {
         identity: identity.clone(),
-        carrier: CarrierConfig::Memory(Fabric::new()),
+        carrier: CarrierConfig::memory(Fabric::default()),
     });
     let endpoint = endpoint.await.unwrap();
     let tasks = Tasks::new(tracing::Span::none());

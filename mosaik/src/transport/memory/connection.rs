@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     id::PeerId,
-    rt::{self, watch},
+    rt::{self, Instant, watch},
     transport::{Alpn, CONNECTION_IDLE, CloseCode, Closed, LinkError, connection},
 };
 
@@ -59,8 +59,8 @@ pub(super) struct Wire {
 pub(super) struct End {
     pub(super) peer: PeerId,
     pub(super) socket: SocketAddr,
-    /// Why it is closed.
-    closed: watch::Sender<Option<Closed>>,
+    /// Since when and why it is closed.
+    closed: watch::Sender<Option<(Instant, Closed)>>,
     /// Whether what it sends passes.
     out: watch::Sender<Passage>,
     /// Whether it hears the other.
@@ -101,7 +101,7 @@ impl End {
             let open = closed.is_none();
             if open {
                 let reason = reason.into();
-                *closed = Some(Closed { code, reason });
+                *closed = Some((rt::now(), Closed { code, reason }));
             }
             open
         });
@@ -278,13 +278,14 @@ impl Connection {
     pub(in crate::transport) async fn closed(&self) -> Closed {
         let mut closed = self.me().closed.subscribe();
         match closed.wait_for(Option::is_some).await.map(|c| c.clone()) {
-            Ok(Some(closed)) => closed,
+            Ok(Some((_, closed))) => closed,
             _ => std::future::pending().await,
         }
     }
 
     pub(in crate::transport) fn close_reason(&self) -> Option<Closed> {
-        self.me().closed.borrow().clone()
+        let closed = self.me().closed.borrow();
+        closed.as_ref().map(|(_, closed)| closed.clone())
     }
 
     pub(in crate::transport) async fn open_bi(
@@ -308,8 +309,9 @@ impl Connection {
         let mut accept = self.me().accept.lock().await;
         tokio::select! {
             biased;
-            closed = self.closed() => Err(LinkError::Connection(closed)),
+            // A stream that arrived before the end can still be accepted.
             Some(opened) = accept.recv() => Ok(halves(opened)),
+            closed = self.closed() => Err(LinkError::Connection(closed)),
         }
     }
 }

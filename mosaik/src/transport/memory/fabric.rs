@@ -270,6 +270,14 @@ impl Fabric {
 /// For tests that have peers, not hosts.
 #[cfg(test)]
 impl Fabric {
+    /// Delays everything sent from now on by `latency`, one way.
+    pub(crate) fn set_latency(&self, latency: Duration) {
+        self.set_conditions(Conditions {
+            latency,
+            ..Conditions::default()
+        });
+    }
+
     /// Cuts two peers off from each other.
     pub(crate) fn cut(&self, a: PeerId, b: PeerId) {
         self.set_between(a, b, true);

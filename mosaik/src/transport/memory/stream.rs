@@ -48,8 +48,8 @@ impl Pipe {
 /// What both halves at one end know of their connection.
 #[derive(Clone, Debug)]
 pub(super) struct Side {
-    /// Whether this end is closed.
-    pub(super) closed: watch::Receiver<Option<Closed>>,
+    /// Since when and why this end is closed.
+    pub(super) closed: watch::Receiver<Option<(Instant, Closed)>>,
     /// The way out.
     pub(super) out: watch::Receiver<Passage>,
     /// The way in.
@@ -113,6 +113,7 @@ impl SendHalf {
         while !bytes.is_empty() {
             let Self { pipe, side, .. } = self;
             let direction = side.direction.clone();
+            side.open()?;
             let due = side.step(pipe, |flow| {
                 if let Some((due, code)) = flow.stopped {
                     return Step::Due(due, Some(Err(LinkError::Stream(code))));
@@ -213,10 +214,12 @@ impl RecvHalf {
         buffer: &mut BytesMut,
     ) -> Result<usize, LinkError> {
         let Self { pipe, side } = self;
-        let back = side.back.clone();
+        let (back, closed) = (side.back.clone(), side.closed.clone());
+        // What arrived before the connection was closed can still be read.
         let here = |due| {
             let arrival = back.borrow().arrival(due);
-            arrival.is_some_and(|arrival| arrival <= rt::now())
+            let until = closed.borrow().as_ref().map_or_else(rt::now, |(at, _)| *at);
+            arrival.is_some_and(|arrival| arrival <= until)
         };
         side.step(pipe, |flow| {
             if let Some((due, code)) = flow.reset
@@ -290,6 +293,14 @@ enum Step<T> {
 }
 
 impl Side {
+    /// That this end is not closed.
+    fn open(&self) -> Result<(), LinkError> {
+        match &*self.closed.borrow() {
+            Some((_, closed)) => Err(LinkError::Connection(closed.clone())),
+            None => Ok(()),
+        }
+    }
+
     /// Runs `act` until it is done, each time the pipe changes or what it waits for arrives, or the
     /// connection closes.
     async fn step<T>(
@@ -301,9 +312,7 @@ impl Side {
             let changed = pipe.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if let Some(closed) = &*self.closed.borrow_and_update() {
-                return Err(LinkError::Connection(closed.clone()));
-            }
+            self.closed.mark_unchanged();
             let (due, outcome) = match act(&mut pipe.flow()) {
                 Step::Done(done) => {
                     pipe.changed.notify_waiters();
@@ -312,6 +321,7 @@ impl Side {
                 Step::Wait => (None, None),
                 Step::Due(due, outcome) => (Some(due), outcome),
             };
+            self.open()?;
             let back = &mut self.back;
             let arrives = async move {
                 match due {
