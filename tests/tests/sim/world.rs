@@ -175,7 +175,7 @@ fn a_host_that_crashes_in_a_write_finds_its_key_or_none() {
             let build = || host.run(Network::builder("key").data_dir("state").build());
             let crash = async {
                 world
-                    .sleep(world.random_duration(Duration::from_millis(15)))
+                    .sleep(world.random_duration(Duration::from_millis(30)))
                     .await;
                 host.crash().await;
             };
