@@ -68,7 +68,7 @@ pub mod declare;
 pub mod discovery;
 mod explain;
 mod id;
-pub mod metrics;
+mod metrics;
 mod network;
 mod rt;
 #[cfg(feature = "sim")]
@@ -96,3 +96,18 @@ pub use network::{Bootstrap, BuildError, Builder, Local, Network, Topic};
 pub use serde;
 pub use streams::{Consumer, ConsumerBuilder, Producer, Streams};
 pub use transport::{BindError, CloseCode, ConnectError};
+
+/// Names of the metrics that mosaik records through the facade of the `metrics` crate.
+///
+/// Counters only grow, gauges show what is now. Install a recorder to read them. The module is not called
+/// `metrics`, so that a program may use that crate and `mosaik::*` side by side.
+///
+/// ```
+/// use mosaik::*;
+///
+/// metrics::counter!("my_orders_total").increment(1);
+/// assert_eq!(metric_names::DISCOVERY_PEERS, "mosaik_discovery_peers");
+/// ```
+pub mod metric_names {
+    pub use crate::metrics::*;
+}

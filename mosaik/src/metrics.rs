@@ -1,6 +1,4 @@
-//! Names of the metrics that mosaik records through the [`metrics`] facade.
-//!
-//! Counters only grow, gauges show what is now. Install a recorder to read them.
+//! Names of the metrics, which are public as `metric_names`, and helpers to record them.
 
 /// Counter: connections of other peers that were not admitted: of another network, version or secret, or silent.
 pub const CONNECTIONS_REFUSED: &str = "mosaik_connections_refused_total";
