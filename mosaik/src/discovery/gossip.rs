@@ -22,7 +22,7 @@ use metrics::counter;
 use rand::{SeedableRng as _, rngs::StdRng};
 
 use self::{memory::Memory, shape::Shape};
-use super::proto::entry::MAX_NAME;
+use super::{own::widest, proto::entry::MAX_NAME};
 use crate::{
     id::{NetworkId, PeerAddr, PeerId},
     metrics as names, rt, wire,
@@ -331,7 +331,7 @@ fn check(shape: &Shape, len: usize) -> Result<(), ReceiveError> {
 fn introduction(me: &PeerAddr) -> PeerData {
     let mut addr = PeerAddr {
         peer: me.peer,
-        ips: me.ips.iter().take(INTRODUCED_IPS).copied().collect(),
+        ips: widest(&me.ips, INTRODUCED_IPS),
         relays: me.relays.iter().take(1).cloned().collect(),
     };
     if addr.relays.iter().any(|relay| relay.len() > MAX_NAME) {

@@ -1,9 +1,14 @@
 //! Our own entry: what we say of ourselves, signed anew at each change.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::proto::{
-    entry::{Body, EntryError, Record, Version},
+    entry::{Body, EntryError, MAX_ADDRS, MAX_NAME, Record, Version},
     millis,
 };
 use crate::{id::PeerAddr, rt, transport::Identity};
@@ -28,6 +33,7 @@ impl Own {
         addr: PeerAddr,
         edit: impl FnOnce(&mut Body),
     ) -> Result<Self, EntryError> {
+        let addr = announced(addr);
         let mut body = Body::new(network, addr, identity.boot(), rt::unix_millis());
         edit(&mut body);
         let record = Arc::new(Record::sign(body, identity.key())?);
@@ -60,6 +66,12 @@ impl Own {
         body.version = self.next();
         self.sign(body)?;
         Ok(true)
+    }
+
+    /// Our addresses are these from now on; says whether they were others. Where there are more than an entry
+    /// holds, those that most peers can use are announced.
+    pub(super) fn relocate(&mut self, addr: PeerAddr) -> Result<bool, EntryError> {
+        self.edit(|body| body.addr = announced(addr))
     }
 
     /// Signs it anew as it is, so that it does not expire elsewhere.
@@ -124,10 +136,87 @@ impl Own {
     }
 }
 
+/// What an entry has room for of our addresses.
+fn announced(addr: PeerAddr) -> PeerAddr {
+    if addr.ips.len() > MAX_ADDRS || addr.relays.len() > MAX_ADDRS {
+        tracing::debug!("this peer has more addresses than it can announce");
+    }
+    let relays = addr.relays.into_iter();
+    let relays = relays.filter(|r| r.len() <= MAX_NAME && !r.chars().any(char::is_control));
+    PeerAddr {
+        peer: addr.peer,
+        ips: widest(&addr.ips, MAX_ADDRS),
+        relays: relays.take(MAX_ADDRS).collect(),
+    }
+}
+
+/// The `count` of these addresses that most peers can use.
+pub(super) fn widest(ips: &BTreeSet<SocketAddr>, count: usize) -> BTreeSet<SocketAddr> {
+    let mut ips: Vec<_> = ips.iter().copied().collect();
+    ips.sort_by_key(|addr| reach(addr.ip()));
+    ips.into_iter().take(count).collect()
+}
+
+/// From how far an address can be used, the farthest first.
+fn reach(ip: IpAddr) -> u8 {
+    let (private, link_local) = match ip {
+        IpAddr::V4(ip) => (ip.is_private(), ip.is_link_local()),
+        IpAddr::V6(ip) => (ip.is_unique_local(), ip.is_unicast_link_local()),
+    };
+    match ip {
+        _ if private => 1,
+        _ if link_local || ip.is_unspecified() => 3,
+        _ if ip.is_loopback() => 2,
+        _ => 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::id::{NetworkId, SecretKey};
+
+    #[test]
+    fn more_addresses_than_an_entry_holds_are_no_error() {
+        let many = |peer| {
+            let mut addr = PeerAddr::new(peer);
+            for n in 0..100u16 {
+                addr.ips.insert(([169, 254, 0, 1], n + 1).into());
+            }
+            for (ip, port) in [
+                ([10, 0, 0, 1], 1),
+                ([203, 0, 113, 1], 1),
+                ([127, 0, 0, 1], 1),
+            ] {
+                addr.ips.insert((ip, port).into());
+            }
+            addr.relays = (0..100).map(|n| format!("https://{n}.example")).collect();
+            addr.relays.insert("x".repeat(MAX_NAME + 1));
+            addr
+        };
+        let identity = Arc::new(Identity::new(
+            SecretKey::generate(),
+            NetworkId::from("n"),
+            None,
+        ));
+        let peer = identity.peer();
+        let check = |own: &Own| {
+            let addr = &own.record().body().addr;
+            assert_eq!((addr.ips.len(), addr.relays.len()), (MAX_ADDRS, MAX_ADDRS));
+            for ip in [[10, 0, 0, 1], [203, 0, 113, 1], [127, 0, 0, 1]] {
+                assert!(addr.ips.contains(&(ip, 1).into()), "{ip:?}");
+            }
+        };
+        check(&Own::new(identity, [0; 32], many(peer), |_| {}).unwrap());
+        // The same when there are more later.
+        let mut later = own();
+        let peer = later.record().peer();
+        assert_eq!(later.relocate(many(peer)), Ok(true));
+        check(&later);
+        assert_eq!(later.relocate(many(peer)), Ok(false));
+        let first = widest(&many(peer).ips, 2);
+        assert!(first.iter().all(|addr| !addr.ip().is_loopback()) && first.len() == 2);
+    }
 
     fn own() -> Own {
         let identity = Identity::new(SecretKey::generate(), NetworkId::from("n"), None);

@@ -51,7 +51,7 @@ impl Driver {
         let mut out = Vec::new();
         self.gossip.introduce(&addr, &mut out);
         self.carry_out(out);
-        let edited = self.shared.own().edit(|body| body.addr = addr);
+        let edited = self.shared.own().relocate(addr);
         match edited {
             Ok(true) => self.on_own_changed(),
             Ok(false) => {}
