@@ -266,6 +266,28 @@ fn clocks_that_are_wrong_do_no_harm() {
     });
 }
 
+#[test]
+fn a_node_whose_clock_lost_its_date_is_seen_after_a_restart() {
+    let world = World::new(1);
+    world.run(async {
+        let hosts = world.make_hosts(2);
+        let one = simulated(&world, &hosts[0]).await;
+        let before = simulated(&world, &hosts[1]).await;
+        let known = |boot: u64| {
+            let mut catalogs = one.discovery().watch();
+            let peer = hosts[1].peer();
+            let boot_of = move |c: &Catalog| c.get(&peer).map(|entry| entry.boot());
+            async move { while boot_of(&catalogs.next().await.unwrap()) != Some(boot) {} }
+        };
+        within(known(before.discovery().me().boot())).await;
+        hosts[1].crash().await;
+        // As a machine without a battery starts: in 1970.
+        hosts[1].set_clock(-1_750_000_000_000);
+        let after = simulated(&world, &hosts[1]).await;
+        within(known(after.discovery().me().boot())).await;
+    });
+}
+
 /// What running `scenario` panics with.
 fn panic_of(scenario: impl Future<Output = ()>, world: &World) -> String {
     let run = AssertUnwindSafe(|| world.run(scenario));
