@@ -356,3 +356,14 @@ fn nothing_of_std_is_shadowed_and_everything_named_is_at_the_root() {
     assert_eq!(prelude().unwrap().len(), 1);
     let _: NetworkId = "my-app".into();
 }
+
+#[tokio::test]
+async fn a_dial_goes_on_without_being_awaited() {
+    let name = unique("dial");
+    let one = node(&name, &[]).await;
+    let other = node(&name, &[]).await;
+    let mut catalogs = one.discovery().watch();
+    one.discovery().dial(other.local().addr());
+    let met = async { while catalogs.next().await.unwrap().is_empty() {} };
+    within(met).await;
+}

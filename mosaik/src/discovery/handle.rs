@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
-    Catalog, Config, DialError, DiscoveryStatus, Entry, EntryError, Events, Refusal, Snapshots,
-    SyncError, bootstrap,
+    Catalog, Config, Dial, DialError, DiscoveryStatus, Entry, EntryError, Events, Refusal,
+    Snapshots, SyncError, bootstrap,
     driver::Driver,
     event::EVENT_BACKLOG,
     local,
@@ -160,13 +160,18 @@ impl Discovery {
         self.reduce(|body| body.tickets.retain(|t| t.class != class.as_ref()));
     }
 
-    /// Connects to a peer, which makes both known to each other.
-    ///
-    /// # Errors
-    /// When it is not reached, or refuses, or is refused; the text says what to do.
-    pub async fn dial(&self, addr: impl Into<PeerAddr>) -> Result<(), DialError> {
-        self.shared.dial(&addr.into()).await?;
-        Ok(())
+    /// Connects to a peer, which makes both known to each other. The dial begins at once; await it to learn
+    /// how it ends: with an error when the peer is not reached, or refuses, or is refused.
+    pub fn dial(&self, addr: impl Into<PeerAddr>) -> Dial {
+        let (reply, outcome) = oneshot::channel();
+        let (shared, addr) = (self.shared.clone(), addr.into());
+        self.shared.tasks.spawn(async move {
+            let dialed = shared.dial(&addr).await;
+            if let Err(Err(error)) = reply.send(dialed.map(drop).map_err(DialError::from)) {
+                tracing::debug!(peer = %addr.peer.short(), %error, "dial failed");
+            }
+        });
+        Dial::new(outcome)
     }
 
     /// Exchanges catalogs with a peer; returns when what it knows is in ours.

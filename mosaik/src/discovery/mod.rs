@@ -18,6 +18,7 @@
 mod announcement;
 mod bootstrap;
 mod config;
+mod dial;
 mod driver;
 mod entry;
 mod error;
@@ -39,6 +40,7 @@ mod status;
 mod tests;
 mod timers;
 
+pub use dial::Dial;
 pub use entry::{Entry, Role};
 pub use error::{DialError, EntryError, Refusal, SyncError};
 pub use event::{Event, Events, Snapshots};
