@@ -5,7 +5,8 @@
 //! that lags reads large chunks. A datum is kept until every cursor has acknowledged it: what is sent
 //! but not acknowledged can be sent again to a consumer that reconnects.
 //!
-//! The floor alone decides what is kept, and [`Ring::has_room`] when the writer must wait.
+//! The writer waits for the cursors that hold it up. One that was unpinned holds nothing up: what only it
+//! still needs is kept as long as there is room.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -37,8 +38,11 @@ pub(crate) struct Ring {
     /// Size of the last tail that was frozen: the next is likely to be like it.
     tail_hint: usize,
     next: u64,
-    /// Everything before it may go: every cursor has acknowledged it.
+    /// Everything before it may go when room is needed: every cursor that holds the writer up has
+    /// acknowledged it.
     floor: u64,
+    /// Everything before it is gone or goes: every cursor has acknowledged it, or it was given up.
+    low: u64,
     /// In chunks and tail.
     bytes: usize,
     cursors: BTreeMap<CursorId, Cursor>,
@@ -58,6 +62,8 @@ struct Cursor {
     sent: u64,
     /// All before it have arrived.
     acked: u64,
+    /// The writer waits for it.
+    pinned: bool,
 }
 
 /// Consecutive datums.
@@ -109,15 +115,16 @@ impl Ring {
             tail_hint: 0,
             next: 0,
             floor: 0,
+            low: 0,
             bytes: 0,
             cursors: BTreeMap::new(),
             next_cursor: 0,
         }
     }
 
-    /// Whether the next datum fits. One always fits an empty ring.
-    pub(crate) fn has_room(&self) -> bool {
-        let held = self.next - self.floor;
+    /// Whether the next datum fits behind what starts at `from`. One always fits an empty ring.
+    fn has_room(&self, from: u64) -> bool {
+        let held = self.next - from;
         held == 0 || (held < self.capacity && self.bytes < self.capacity_bytes)
     }
 
@@ -126,8 +133,11 @@ impl Ring {
         &mut self,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
     ) -> Result<u64, PushError> {
-        if !self.has_room() {
-            return Err(PushError::Full);
+        if !self.has_room(self.low) {
+            self.evict();
+            if !self.has_room(self.floor) {
+                return Err(PushError::Full);
+            }
         }
         let seq = self.next;
         self.tail.truncate(self.tail_len);
@@ -138,6 +148,7 @@ impl Ring {
             self.next += 1;
             self.tail_first = self.next;
             self.floor = self.next;
+            self.low = self.next;
             return Ok(seq);
         }
         if self.tail.capacity() == 0 {
@@ -164,10 +175,20 @@ impl Ring {
         let position = Cursor {
             sent: first,
             acked: first,
+            pinned: true,
         };
         self.cursors.insert(cursor, position);
-        self.floor = self.lowest();
+        self.settle();
         Attached { cursor, first }
+    }
+
+    /// Lets the writer wait for the cursor no longer. What only it still needs is kept as long as there is
+    /// room.
+    pub(crate) fn unpin(&mut self, cursor: CursorId) {
+        if let Some(position) = self.cursors.get_mut(&cursor) {
+            position.pinned = false;
+            self.settle();
+        }
     }
 
     /// Removes a cursor, and with it what only it still needed.
@@ -217,21 +238,27 @@ impl Ring {
         true
     }
 
-    /// Whether every cursor has acknowledged everything before `seq`.
+    /// Whether every cursor that the writer waits for has acknowledged everything before `seq`.
     pub(crate) fn is_acked(&self, seq: u64) -> bool {
-        self.cursors.values().all(|cursor| cursor.acked >= seq)
+        let mut pinned = self.cursors.values().filter(|cursor| cursor.pinned);
+        pinned.all(|cursor| cursor.acked >= seq)
+    }
+
+    /// Sequence number behind the last datum that the cursor's consumer is known to have.
+    pub(crate) fn acked(&self, cursor: CursorId) -> Option<u64> {
+        self.cursors.get(&cursor).map(|cursor| cursor.acked)
     }
 
     /// Datums that the cursor's consumer does not have yet.
     pub(crate) fn lag(&self, cursor: CursorId) -> u64 {
-        let acked = self.cursors.get(&cursor).map(|cursor| cursor.acked);
-        acked.map_or(0, |acked| self.next - acked)
+        self.acked(cursor).map_or(0, |acked| self.next - acked)
     }
 
     /// The cursors that keep a full ring full.
     pub(crate) fn slowest(&self) -> Vec<CursorId> {
         let floor = self.floor;
-        let holds = |(id, cursor): (&CursorId, &Cursor)| (cursor.acked == floor).then_some(*id);
+        let holds = |cursor: &Cursor| cursor.pinned && cursor.acked == floor;
+        let holds = |(id, cursor): (&CursorId, &Cursor)| holds(cursor).then_some(*id);
         self.cursors.iter().filter_map(holds).collect()
     }
 
@@ -245,10 +272,30 @@ impl Ring {
         self.bytes
     }
 
-    /// What the slowest cursor has acknowledged.
-    fn lowest(&self) -> u64 {
-        let acked = self.cursors.values().map(|cursor| cursor.acked);
-        acked.min().unwrap_or(self.next)
+    /// Finds anew what the cursors hold.
+    fn settle(&mut self) {
+        let lowest = |acked: Option<u64>| acked.unwrap_or(self.next);
+        let pinned = self.cursors.values().filter(|cursor| cursor.pinned);
+        let floor = lowest(pinned.map(|cursor| cursor.acked).min());
+        let low = lowest(self.cursors.values().map(|cursor| cursor.acked).min());
+        self.floor = floor;
+        self.low = low.max(self.oldest());
+    }
+
+    /// Drops what only unpinned cursors need, oldest first, until the next datum fits.
+    fn evict(&mut self) {
+        self.settle();
+        if self.floor == self.next {
+            self.freeze();
+        }
+        while !self.has_room(self.low)
+            && let Some(chunk) = self.chunks.front()
+            && chunk.first + chunk.count <= self.floor
+        {
+            self.bytes -= chunk.records.len();
+            self.chunks.pop_front();
+            self.low = self.low.max(self.oldest());
+        }
     }
 
     /// The oldest datum that is still there.
@@ -273,16 +320,16 @@ impl Ring {
     }
 
     fn release(&mut self) {
-        self.floor = self.lowest();
-        let floor = self.floor;
+        self.settle();
+        let low = self.low;
         while let Some(chunk) = self.chunks.front() {
-            if chunk.first + chunk.count > floor {
+            if chunk.first + chunk.count > low {
                 return;
             }
             self.bytes -= chunk.records.len();
             self.chunks.pop_front();
         }
-        if self.tail_first < self.next && floor == self.next {
+        if self.tail_first < self.next && low == self.next {
             self.bytes -= self.tail_len;
             self.tail.clear();
             self.tail_len = 0;
@@ -397,6 +444,35 @@ mod tests {
     }
 
     #[test]
+    fn an_unpinned_cursor_keeps_what_fits_and_holds_nobody_up() {
+        let mut ring = Ring::new(4, 1 << 20);
+        let gone = ring.attach(None).cursor;
+        for value in 0..4 {
+            push(&mut ring, value).unwrap();
+        }
+        assert_eq!(push(&mut ring, 4), Err(PushError::Full));
+        ring.unpin(gone);
+        assert!(ring.slowest().is_empty() && ring.is_acked(4));
+        let back = ring.attach(ring.acked(gone));
+        assert_eq!(back.first, 0, "nothing else needed the room yet");
+        ring.detach(back.cursor);
+        // Nobody is left to wait for, and the next datums take the place of the first.
+        for value in 4..1_000 {
+            assert_eq!(push(&mut ring, value), Ok(value));
+            assert!(ring.next() - ring.oldest() <= 4);
+        }
+        let other = ring.attach(None).cursor;
+        let back = ring.attach(ring.acked(gone));
+        assert!(back.first >= 996, "what is gone is skipped");
+        let kept: Vec<_> = (back.first..1_000).collect();
+        assert_eq!(drain(&mut ring, back.cursor), kept);
+        ring.detach(gone);
+        ring.detach(back.cursor);
+        ring.detach(other);
+        assert_eq!(ring.bytes(), 0);
+    }
+
+    #[test]
     fn an_encoder_that_panics_leaves_no_trace() {
         let mut ring = Ring::new(100, 1 << 20);
         let cursor = ring.attach(None).cursor;
@@ -430,6 +506,9 @@ mod tests {
         Detach(usize),
         Read(usize),
         Ack(usize, u64),
+        /// Unpins a cursor, and resumes it later.
+        Unpin(usize),
+        Resume,
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -439,20 +518,26 @@ mod tests {
             1 => (0..4usize).prop_map(Step::Detach),
             3 => (0..4usize).prop_map(Step::Read),
             3 => (0..4usize, 0..8u64).prop_map(|(i, n)| Step::Ack(i, n)),
+            1 => (0..4usize).prop_map(Step::Unpin),
+            1 => Just(Step::Resume),
         ];
         prop::collection::vec(step, 0..200)
     }
 
     proptest! {
-        /// Whatever happens, each cursor reads consecutive values, and the ring stays within its bound.
+        /// Whatever happens, each cursor reads consecutive values, one that was unpinned may skip some when
+        /// it resumes, and the ring stays within its bound.
         #[test]
         fn cursors_read_every_datum_once_and_in_order(steps in steps(), capacity in 1usize..20) {
             let mut ring = Ring::new(capacity, 1 << 20);
             let mut cursors: Vec<(CursorId, u64, u64)> = vec![];
+            let mut unpinned: Vec<(CursorId, u64)> = vec![];
             for step in steps {
                 match step {
                     Step::Push => {
-                        let (next, room) = (ring.next(), ring.has_room());
+                        let next = ring.next();
+                        let floor = cursors.iter().map(|c| c.2).min().unwrap_or(next);
+                        let room = next - floor < capacity as u64;
                         prop_assert_eq!(push(&mut ring, next).is_ok(), room);
                     }
                     Step::Attach => {
@@ -475,11 +560,26 @@ mod tests {
                         prop_assert_eq!(ring.ack(*id, to), to > *acked);
                         *acked = to;
                     }
+                    Step::Unpin(i) if i < cursors.len() => {
+                        let (id, _, acked) = cursors.remove(i);
+                        ring.unpin(id);
+                        unpinned.push((id, acked));
+                    }
+                    Step::Resume => {
+                        if let Some((id, acked)) = unpinned.pop() {
+                            let attached = ring.attach(Some(acked));
+                            ring.detach(id);
+                            prop_assert!(attached.first >= acked);
+                            cursors.push((attached.cursor, attached.first, attached.first));
+                        }
+                    }
                     _ => {}
                 }
                 let floor = cursors.iter().map(|c| c.2).min().unwrap_or(ring.next());
-                prop_assert!(ring.next() - floor <= capacity as u64);
-                prop_assert!(!cursors.is_empty() || ring.bytes() == 0);
+                // A cursor that resumes may find more than fits, in a chunk that another needed too.
+                prop_assert!(ring.next() - floor <= 2 * capacity as u64);
+                let empty = cursors.is_empty() && unpinned.is_empty();
+                prop_assert!(!empty || ring.bytes() == 0);
             }
         }
     }
