@@ -1,5 +1,8 @@
 //! Streams between nodes: order, backpressure, conditions, joining and leaving.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use futures::{SinkExt, StreamExt, stream};
 use mosaik::{streams::*, *};
 use mosaik_tests::{node, unique, within};
@@ -8,11 +11,6 @@ use mosaik_tests::{node, unique, within};
 #[mosaik::stream(name = "test.number")]
 #[derive(Debug, PartialEq)]
 struct Number(u64);
-
-/// A datum whose buffer is small and whose slow consumers are soon cut.
-#[mosaik::stream(name = "test.hasty", capacity = 16, stall = "200ms")]
-#[derive(Debug)]
-struct Hasty(u64);
 
 /// A datum that needs two consumers.
 #[mosaik::stream(name = "test.pair", online_when = 2, max_consumers = 2)]
@@ -154,8 +152,8 @@ async fn producers_of_a_topic_on_one_node_share_a_buffer() {
     let second = producing.streams().produce::<Number>();
     let mut numbers = Number::consumer(&consuming);
     within(first.when().online()).await;
-    first.send(Number(1)).await.unwrap();
-    second.send(Number(2)).await.unwrap();
+    let numbered = stream::iter([1, 2]).map(Number);
+    first.send_all(numbered).await.unwrap();
     drop(first);
     second.send(Number(3)).await.unwrap();
     for expected in 1..=3 {
@@ -249,6 +247,30 @@ async fn an_instance_of_a_generic_declaration_is_refused_by_type_and_served_by_n
     producer.send(Wrap { inner: 7 }).await.unwrap();
     assert_eq!(within(wraps.next()).await.unwrap().inner, 7);
     assert_eq!(producer.topic(), "test.wrap<u64>");
+}
+
+#[tokio::test]
+async fn a_name_that_cannot_be_announced_is_refused_and_keeps_no_other_from_it() {
+    let name = unique("names");
+    let producing = node(&name, &[]).await;
+    let consuming = node(&name, &[&producing]).await;
+    let long = "x".repeat(257);
+    for (round, name) in ["", "a\nb", &long].into_iter().enumerate() {
+        let mut raw = consuming.streams().topic::<Bytes>(name).consume_raw();
+        assert!(matches!(raw.recv().await, Err(RecvError::Refused(_))));
+        let mut typed = consuming.streams().topic::<u64>(name).consume();
+        assert!(matches!(typed.recv().await, Err(RecvError::Refused(_))));
+        let producer = producing.streams().topic::<u64>(name).produce();
+        assert!(matches!(producer.send(1).await, Err(SendError::Refused(_))));
+        let good = format!("good {round}");
+        let _consumer = consuming.streams().topic::<u64>(&good).consume();
+        let announced = |entry: discovery::Entry| {
+            let mut topics = entry.topics();
+            topics.any(|(_, topic)| topic.name == good)
+        };
+        let mut catalogs = producing.discovery().watch();
+        within(async { while !catalogs.next().await.unwrap().iter().any(announced) {} }).await;
+    }
 }
 
 /// A generic declaration at the top of a module, where its instances can be recognised.

@@ -4,6 +4,7 @@ use std::{
     fmt,
     ops::Range,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -18,6 +19,7 @@ use super::{
     handle::Subscription,
     info::ChannelInfo,
     intake::{Delivery, Item, Taken},
+    meter::Meter,
     proto::record,
 };
 use crate::{
@@ -48,8 +50,8 @@ type Decode<T> = fn(&Bytes, Range<usize>) -> Result<T, DecodeError>;
 /// Records that are being taken.
 struct Current {
     peer: PeerId,
-    /// Which life of its source they came in.
-    life: u64,
+    /// Counts what is taken.
+    meter: Arc<Meter>,
     records: Bytes,
     /// Where the next one starts.
     next: usize,
@@ -191,16 +193,15 @@ impl<T: DeserializeOwned> Consumer<T> {
 
     /// Starts on an item; those that are no datums are events at once.
     fn open(&mut self, delivery: Delivery) -> Option<Event<T>> {
-        let Delivery { peer, life, item } = delivery;
+        let Delivery { peer, meter, item } = delivery;
         match item {
             Item::Datums(records) => {
-                let next = 0;
                 self.origin = Some(peer);
                 self.current = Some(Current {
                     peer,
-                    life,
-                    records,
-                    next,
+                    meter,
+                    records: records.into_bytes(),
+                    next: 0,
                 });
                 None
             }
@@ -217,13 +218,15 @@ impl<T: DeserializeOwned> Consumer<T> {
     fn step(&mut self) -> Option<Event<T>> {
         let current = self.current.as_mut()?;
         let peer = current.peer;
-        let part = record::payload_at(&current.records, current.next);
-        current.next = part.as_ref().map_or(usize::MAX, |part| part.end);
+        let (start, len) = (current.next, current.records.len());
+        let part = record::payload_at(&current.records, start);
+        let end = part.as_ref().map_or(len, |part| part.end);
         let datum = part.map(|part| (self.decode)(&current.records, part));
-        if current.next >= current.records.len() {
-            let (life, len) = (current.life, current.records.len());
+        current.next = end;
+        current.meter.take(end - start);
+        if end == len {
+            current.meter.wake();
             self.current = None;
-            self.subscription.intake().on_taken(peer, life, len);
         }
         match datum? {
             Ok(datum) => Some(Event::Datum(datum)),

@@ -70,7 +70,9 @@ pub(super) async fn ask(
             let code = CloseCode::from_code(code);
             Err(ConnectError::Refused { code, reason }.into())
         }
-        Some(ProducerMessage::Accept(_)) | None => Err(DescribeError::OutOfPlace),
+        Some(ProducerMessage::Accept(_) | ProducerMessage::Over { .. }) | None => {
+            Err(DescribeError::OutOfPlace)
+        }
     }
 }
 

@@ -127,7 +127,9 @@ pub(super) async fn supervise(streams: Inner, intake: Arc<Intake>, consumer: Tas
             let producing = catalog
                 .iter()
                 .filter(|entry| entry.produces(topic).is_some());
-            producing.map(|entry| entry.peer()).collect()
+            let owing = intake.unsettled().into_iter();
+            let owing = owing.filter(|peer| catalog.contains(peer));
+            producing.map(|entry| entry.peer()).chain(owing).collect()
         };
         if streams.hub(&topic).is_some() {
             producers.push(streams.peer());

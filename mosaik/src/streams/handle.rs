@@ -17,8 +17,10 @@ use super::{
     Consumer, DescribeError, Description, Producer, describe, driver,
     hub::Hub,
     intake::Intake,
+    past::{Found, Past},
+    proto::subscription::Position,
     status::{Refused, StreamsStatus},
-    topic::Topic,
+    topic::{self, Topic},
 };
 use crate::{
     declare::{self, Declared},
@@ -32,8 +34,6 @@ use crate::{
 pub const DEFAULT_WINDOW: usize = 2 * 1024 * 1024;
 /// Largest window, in bytes.
 const MAX_WINDOW: usize = 1 << 30;
-/// Longest name of a topic, in bytes.
-const MAX_NAME: usize = 256;
 /// Refusals that are kept for [`Network::explain`](crate::Network::explain).
 const MAX_REFUSALS: usize = 16;
 
@@ -180,16 +180,9 @@ impl Streams {
 
 /// Refuses a topic whose name cannot be announced.
 fn named(topic: Topic) -> Result<Topic, String> {
-    let len = topic.name.len();
-    if len > MAX_NAME {
-        return Err(format!(
-            "the topic's name has {len} bytes, and at most {MAX_NAME} can be announced: give it a \
-             shorter one with `name = \"…\"` or `streams().topic(…)`"
-        ));
-    }
-    if topic.name.is_empty() || topic.name.chars().any(char::is_control) {
-        return Err("the topic's name is empty or holds control characters".into());
-    }
+    topic::check_name(&topic.name).map_err(|error| {
+        format!("{error}: give it another with `name = \"…\"` or `streams().topic(…)`")
+    })?;
     Ok(topic)
 }
 
@@ -211,9 +204,8 @@ impl NamedTopic<Bytes> {
     /// A consumer of it that takes the datums of any type as they are: postcard, undecoded and
     /// unchecked. [`Streams::describe`] tells what is in them.
     pub fn consume_raw(&self) -> Consumer<Bytes> {
-        let topic = Arc::new(Topic::raw(&self.name));
-        let intake = Intake::new(topic, DEFAULT_WINDOW as u64, None);
-        Consumer::raw(self.streams.inner.subscribe(intake))
+        let builder: ConsumerBuilder<Bytes> = self.streams.builder_of(Ok(Topic::raw(&self.name)));
+        Consumer::raw(builder.subscribe())
     }
 }
 
@@ -260,9 +252,15 @@ impl<T: DeserializeOwned + Send + 'static> ConsumerBuilder<T> {
 
     /// Begins to consume.
     pub fn build(self) -> Consumer<T> {
+        Consumer::new(self.subscribe())
+    }
+}
+
+impl<T> ConsumerBuilder<T> {
+    fn subscribe(self) -> Subscription {
         let window = self.window as u64;
         let intake = Intake::new(Arc::new(self.topic), window, self.refused);
-        Consumer::new(self.streams.inner.subscribe(intake))
+        self.streams.inner.subscribe(intake)
     }
 }
 
@@ -284,8 +282,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     hubs: BTreeMap<TopicId, (Arc<Hub>, Weak<Lease>)>,
-    /// Hubs without handles whose consumers do not have everything yet.
-    closing: Vec<Arc<Hub>>,
+    /// Hubs without handles.
+    past: Past,
     intakes: BTreeMap<u64, (Weak<Intake>, Arc<Topic>)>,
     refusals: Vec<Refused>,
     /// Why the latest topics are not announced.
@@ -296,7 +294,7 @@ struct State {
 impl State {
     fn all_hubs(&self) -> Vec<Arc<Hub>> {
         let hubs = self.hubs.values().map(|(hub, _)| hub);
-        hubs.chain(&self.closing).cloned().collect()
+        hubs.chain(self.past.hubs()).cloned().collect()
     }
 
     fn live_intakes(&self) -> Vec<Arc<Intake>> {
@@ -327,6 +325,19 @@ impl Inner {
         self.state().hubs.get(topic).map(|(hub, _)| hub.clone())
     }
 
+    /// What serves a consumer of a topic that was at `resume`: its earlier producer's remains first.
+    pub(super) fn find(&self, topic: &TopicId, resume: Option<Position>) -> Found {
+        let state = self.state();
+        let live = state.hubs.get(topic).map(|(hub, _)| hub);
+        if let Some(resume) = resume
+            && live.is_none_or(|live| live.epoch() != resume.epoch)
+            && let found @ (Found::Hub(_) | Found::Over { .. }) = state.past.find(topic, resume)
+        {
+            return found;
+        }
+        live.map_or(Found::Nothing, |hub| Found::Hub(hub.clone()))
+    }
+
     /// Completes with each change to what is produced and consumed here.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
@@ -347,7 +358,7 @@ impl Inner {
     pub(super) fn sweep(&self) {
         let hubs = {
             let mut state = self.state();
-            state.closing.retain(|hub| !hub.is_idle());
+            state.past.sweep();
             state.all_hubs()
         };
         for hub in hubs {
@@ -401,6 +412,11 @@ impl Inner {
         }
     }
 
+    /// Whether `peer` is there as far as is known.
+    pub(super) fn is_live(&self, peer: &PeerId) -> bool {
+        *peer == self.0.me || self.0.discovery.catalog().contains(peer)
+    }
+
     /// Whether `peer` produces `topic` as far as is known.
     pub(super) fn produces(&self, peer: &PeerId, topic: &TopicId) -> bool {
         if *peer == self.0.me {
@@ -447,7 +463,7 @@ impl Inner {
         let lease = self.unregistered(topic, None);
         let slot = (lease.hub.clone(), Arc::downgrade(&lease));
         if let Some((old, _)) = state.hubs.insert(id, slot) {
-            state.closing.push(old);
+            state.past.push(old);
         }
         drop(state);
         self.changed();
@@ -531,9 +547,7 @@ impl Drop for Lease {
         let mine = state.hubs.get(&id);
         if mine.is_some_and(|(hub, _)| Arc::ptr_eq(hub, &self.hub)) {
             state.hubs.remove(&id);
-            if !self.hub.is_idle() {
-                state.closing.push(self.hub.clone());
-            }
+            state.past.push(self.hub.clone());
         }
         drop(state);
         self.streams.changed();

@@ -36,7 +36,8 @@ pub enum ChannelState {
     Connected,
     /// The connection is lost; the position is kept for a while.
     Reconnecting,
-    /// The consumer took nothing for too long and is being told so.
+    /// The consumer took nothing for too long and is told so. It may come back for a while, to what is still
+    /// there.
     Cut,
     /// The producer refused the subscription, or this side did; the text says why. It is tried again
     /// now and then.

@@ -11,11 +11,11 @@ use std::{
 
 use bytes::Bytes;
 use futures::task::AtomicWaker;
-use tokio::sync::Notify;
 
 use super::{
     condition::{Status, Subscriber},
     info::{ChannelInfo, ChannelState, Counters},
+    meter::Meter,
     proto::subscription::Position,
     topic::Topic,
 };
@@ -27,6 +27,12 @@ use crate::{
 
 /// Producers that are gone and whose positions are kept. A gap of one beyond that goes untold.
 const MAX_GONE: usize = 4096;
+/// What an item costs beside its records, in bytes: it counts against the window like them.
+const ITEM_COST: u64 = 128;
+/// Records of fewer bytes are copied to those before them, rather than be an item of their own.
+const SMALL: usize = 1024;
+/// Bytes up to which small records are gathered in one item.
+const GATHERED: usize = 4096;
 
 /// What sessions and the consumer's handle share.
 #[derive(Debug)]
@@ -47,25 +53,30 @@ struct State {
     sources: BTreeMap<PeerId, Source>,
     /// Sources that have something, in the order of their turns.
     turns: VecDeque<PeerId>,
-    /// Where producers were that are gone, oldest first: one that was only out of reach may come back,
-    /// and what was missed meanwhile must be told.
-    gone: VecDeque<(PeerId, Position)>,
-    lives: u64,
+    /// Producers that are gone, oldest first: one that was only out of reach may come back, and what was
+    /// missed meanwhile must be told.
+    gone: VecDeque<Gone>,
     closed: bool,
+}
+
+/// What is known of a producer that is gone.
+#[derive(Debug)]
+struct Gone {
+    peer: PeerId,
+    position: Position,
+    unsettled: bool,
 }
 
 #[derive(Debug)]
 struct Source {
-    /// Tells apart the sources that a peer has been, one after another.
-    life: u64,
     queue: VecDeque<Item>,
     /// It stands in the order of turns.
     has_turn: bool,
     position: Option<Position>,
+    /// Its producer has not said that nothing follows behind the position.
+    unsettled: bool,
     received: u64,
-    taken: u64,
-    /// Wakes the session when something was taken.
-    wake: Arc<Notify>,
+    meter: Arc<Meter>,
     state: ChannelState,
     counters: Arc<Counters>,
     /// No session serves it any more.
@@ -88,8 +99,8 @@ pub(crate) enum Taken {
 pub(crate) struct Delivery {
     /// The producer.
     pub(crate) peer: PeerId,
-    /// Which life of the source.
-    pub(crate) life: u64,
+    /// Counts what is taken of it.
+    pub(crate) meter: Arc<Meter>,
     /// What it gives.
     pub(crate) item: Item,
 }
@@ -97,29 +108,36 @@ pub(crate) struct Delivery {
 /// Where a subscription starts.
 #[derive(Debug)]
 pub(crate) struct Start {
-    /// Wakes the session when something was taken.
-    pub(crate) wake: Arc<Notify>,
+    /// Counts what is taken, and wakes the session.
+    pub(crate) meter: Arc<Meter>,
     /// What it receives.
     pub(crate) counters: Arc<Counters>,
     /// Where to go on.
     pub(crate) position: Option<Position>,
-    /// Bytes taken before it.
-    pub(crate) taken: u64,
-    /// Bytes that arrived before it and are not taken yet.
+    /// Bytes of the window that are taken up already.
     pub(crate) held: u64,
 }
 
 /// What a source has to give.
 #[derive(Debug)]
 pub(crate) enum Item {
-    /// Whole datum records.
-    Datums(Bytes),
+    /// Datums.
+    Datums(Records),
     /// The producer left out so many.
     Lagged(u64),
     /// The producer is connected.
     Joined,
     /// The producer is not connected any more.
     Left,
+}
+
+/// Whole datum records.
+#[derive(Debug)]
+pub(crate) enum Records {
+    /// As they arrived.
+    Whole(Bytes),
+    /// Small ones, copied together.
+    Gathered(Vec<u8>),
 }
 
 impl Intake {
@@ -158,16 +176,18 @@ impl Intake {
     /// A subscription to `peer` begins.
     pub(crate) fn begin(&self, peer: PeerId) -> Start {
         let mut state = self.state();
-        let returned = state.gone.iter().position(|(gone, _)| *gone == peer);
+        let returned = state.gone.iter().position(|gone| gone.peer == peer);
         let returned = returned.and_then(|at| state.gone.remove(at));
         let source = state.source(peer);
         source.ended = false;
-        source.position = source.position.or(returned.map(|(_, position)| position));
+        if let (None, Some(returned)) = (source.position, returned) {
+            source.position = Some(returned.position);
+            source.unsettled = returned.unsettled;
+        }
         Start {
-            wake: source.wake.clone(),
+            meter: source.meter.clone(),
             counters: source.counters.clone(),
             position: source.position,
-            taken: source.taken,
             held: source.held(),
         }
     }
@@ -179,13 +199,47 @@ impl Intake {
             let source = state.source(peer);
             source.state = ChannelState::Connected;
             source.position = Some(position);
+            source.unsettled = true;
             state.give(peer, Item::Joined);
-            if missed > 0 {
-                metrics::missed(missed);
-                state.give(peer, Item::Lagged(missed));
-            }
+            state.miss(peer, missed);
         }
         self.refresh();
+    }
+
+    /// The life of the producer that the position is of has ended, `missed` datums behind it.
+    pub(crate) fn over(&self, peer: PeerId, missed: u64) {
+        {
+            let mut state = self.state();
+            let source = state.source(peer);
+            source.unsettled = false;
+            if let Some(position) = &mut source.position {
+                position.next = position.next.saturating_add(missed);
+            }
+            state.miss(peer, missed);
+        }
+        self.waker.wake();
+    }
+
+    /// The producer has said that nothing follows, or does not know of anything that could.
+    pub(crate) fn settled(&self, peer: PeerId) {
+        self.state().source(peer).unsettled = false;
+    }
+
+    /// Producers that are gone and may still owe something.
+    pub(crate) fn unsettled(&self) -> Vec<PeerId> {
+        let state = self.state();
+        let unsettled = state.gone.iter().filter(|gone| gone.unsettled);
+        unsettled.map(|gone| gone.peer).collect()
+    }
+
+    /// Whether the producer may still owe something behind the position, if only the size of a gap.
+    pub(crate) fn is_unsettled(&self, peer: PeerId) -> bool {
+        let state = self.state();
+        let gone = || state.gone.iter().find(|gone| gone.peer == peer);
+        match state.sources.get(&peer) {
+            Some(source) => source.unsettled,
+            None => gone().is_some_and(|gone| gone.unsettled),
+        }
     }
 
     /// Hands over `count` datums, or tells of a gap.
@@ -197,6 +251,7 @@ impl Intake {
                 position.next = position.next.saturating_add(count);
             }
             if let Item::Datums(records) = &item {
+                let records = records.as_slice();
                 source.received += records.len() as u64;
                 source.counters.add(count, records.len());
             }
@@ -205,9 +260,9 @@ impl Intake {
         self.waker.wake();
     }
 
-    /// Bytes of the peer's records that were taken ever.
-    pub(crate) fn taken(&self, peer: PeerId) -> u64 {
-        self.state().sources.get(&peer).map_or(0, |s| s.taken)
+    /// Bytes of the window that the peer's items take up.
+    pub(crate) fn held(&self, peer: PeerId) -> u64 {
+        self.state().sources.get(&peer).map_or(0, Source::held)
     }
 
     /// The session is not connected, and what it does about it. Returns whether it was.
@@ -237,11 +292,10 @@ impl Intake {
         }
     }
 
-    /// There will be nothing more.
+    /// There will be nothing more: what arrives from now on is left out.
     pub(crate) fn close(&self) {
         self.state().closed = true;
-        self.status.send_replace(Status::default());
-        self.waker.wake();
+        self.refresh();
     }
 
     /// The next item, or `None` once closed and empty.
@@ -267,14 +321,18 @@ impl Intake {
             };
             let item = source.queue.pop_front();
             source.has_turn = !source.queue.is_empty();
-            let (life, ended) = (source.life, source.ended);
+            let (meter, ended) = (source.meter.clone(), source.ended);
+            if !matches!(item, Some(Item::Datums(_))) {
+                // Its cost is off the window at once; that of records once they are taken.
+                meter.wake();
+            }
             if source.has_turn {
                 state.turns.push_back(peer);
             } else if ended {
                 state.forget(peer);
             }
             if let Some(item) = item {
-                return Taken::Item(Delivery { peer, life, item });
+                return Taken::Item(Delivery { peer, meter, item });
             }
         }
         if state.closed {
@@ -284,27 +342,21 @@ impl Intake {
         }
     }
 
-    /// Notes that the application has taken `bytes` of records that came in that life of the source.
-    pub(crate) fn on_taken(&self, peer: PeerId, life: u64, bytes: usize) {
-        let mut state = self.state();
-        let source = state.sources.get_mut(&peer);
-        if let Some(source) = source.filter(|source| source.life == life) {
-            source.taken += bytes as u64;
-            source.wake.notify_one();
-        }
-    }
-
     /// Waits until the peer's records take up less than the window.
     pub(crate) async fn has_room(&self, peer: PeerId) {
         loop {
-            let wake = {
+            let meter = {
                 let state = self.state();
                 match state.sources.get(&peer) {
-                    Some(source) if source.held() >= self.window => source.wake.clone(),
-                    _ => return,
+                    Some(source) => source.meter.clone(),
+                    None => return,
                 }
             };
-            wake.notified().await;
+            meter.watch();
+            if self.held(peer) < self.window {
+                return;
+            }
+            meter.woken().await;
         }
     }
 
@@ -316,7 +368,7 @@ impl Intake {
             state: source.state.clone(),
             datums: source.counters.datums(),
             bytes: source.counters.bytes(),
-            lag: source.held(),
+            lag: source.lag(),
             rtt: source.counters.rtt(),
         };
         state.sources.iter().map(info).collect()
@@ -328,7 +380,7 @@ impl Intake {
 
     fn refresh(&self) {
         let state = self.state();
-        let connected = |s: &Source| s.state == ChannelState::Connected;
+        let connected = |s: &Source| s.state == ChannelState::Connected && !state.closed;
         let connected = state.sources.iter().filter(|(_, s)| connected(s));
         let subscribers: Vec<_> = connected
             .map(|(peer, _)| Subscriber { peer: *peer })
@@ -349,36 +401,47 @@ impl Intake {
 
 impl State {
     fn source(&mut self, peer: PeerId) -> &mut Source {
-        let lives = &mut self.lives;
-        self.sources.entry(peer).or_insert_with(|| {
-            *lives += 1;
-            Source {
-                life: *lives,
-                queue: VecDeque::new(),
-                has_turn: false,
-                position: None,
-                received: 0,
-                taken: 0,
-                wake: Arc::default(),
-                state: ChannelState::Connecting,
-                counters: Arc::default(),
-                ended: false,
-            }
+        self.sources.entry(peer).or_insert_with(|| Source {
+            queue: VecDeque::new(),
+            has_turn: false,
+            position: None,
+            unsettled: false,
+            received: 0,
+            meter: Arc::default(),
+            state: ChannelState::Connecting,
+            counters: Arc::default(),
+            ended: false,
         })
     }
 
     /// Drops a source that has ended and is empty, but for its position.
     fn forget(&mut self, peer: PeerId) {
-        let source = self.sources.remove(&peer);
-        if let Some(position) = source.and_then(|source| source.position) {
+        let Some(source) = self.sources.remove(&peer) else {
+            return;
+        };
+        if let Some(position) = source.position {
             if self.gone.len() == MAX_GONE {
                 self.gone.pop_front();
             }
-            self.gone.push_back((peer, position));
+            self.gone.push_back(Gone {
+                peer,
+                position,
+                unsettled: source.unsettled,
+            });
+        }
+    }
+
+    fn miss(&mut self, peer: PeerId, missed: u64) {
+        if missed > 0 {
+            metrics::missed(missed);
+            self.give(peer, Item::Lagged(missed));
         }
     }
 
     fn give(&mut self, peer: PeerId, item: Item) {
+        if self.closed {
+            return;
+        }
         let source = self.source(peer);
         source.queue.push_back(item);
         source.fold();
@@ -390,13 +453,18 @@ impl State {
 }
 
 impl Source {
-    /// Bytes that have arrived and are not taken yet.
-    fn held(&self) -> u64 {
-        self.received.saturating_sub(self.taken)
+    /// Bytes of records that have arrived and are not taken yet.
+    fn lag(&self) -> u64 {
+        self.received.saturating_sub(self.meter.taken())
     }
 
-    /// Keeps what nobody takes short, when a producer comes and goes: gaps add up, and a visit that
-    /// brought nothing leaves nothing but its gap.
+    /// Bytes of the window that are taken up.
+    fn held(&self) -> u64 {
+        self.lag() + ITEM_COST * self.queue.len().saturating_sub(1) as u64
+    }
+
+    /// Keeps what nobody takes short: gaps add up, a visit that brought nothing leaves nothing but its
+    /// gap, and small records share an item.
     fn fold(&mut self) {
         if matches!(self.queue.back(), Some(Item::Left)) {
             let left = self.queue.pop_back();
@@ -409,12 +477,66 @@ impl Source {
                 self.queue.extend(left);
             }
         }
-        if let [.., Item::Lagged(_), Item::Lagged(_)] = self.queue.make_contiguous()
-            && let Some(Item::Lagged(more)) = self.queue.pop_back()
-            && let Some(Item::Lagged(missed)) = self.queue.back_mut()
+        if let Some(last) = self.queue.pop_back()
+            && let Some(last) = match self.queue.back_mut() {
+                Some(before) => before.absorb(last),
+                None => Some(last),
+            }
         {
-            *missed = missed.saturating_add(more);
+            self.queue.push_back(last);
         }
+    }
+}
+
+impl Item {
+    /// Adds the item that follows to this one, or gives it back.
+    fn absorb(&mut self, next: Self) -> Option<Self> {
+        match (self, next) {
+            (Self::Lagged(missed), Self::Lagged(more)) => {
+                *missed = missed.saturating_add(more);
+                None
+            }
+            (Self::Datums(records), Self::Datums(more)) => records.absorb(more).map(Self::Datums),
+            (_, next) => Some(next),
+        }
+    }
+}
+
+impl Records {
+    pub(crate) fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Whole(bytes) => bytes,
+            Self::Gathered(bytes) => bytes.into(),
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Whole(bytes) => bytes,
+            Self::Gathered(bytes) => bytes,
+        }
+    }
+
+    /// Adds the records that follow if they are few, or gives them back.
+    fn absorb(&mut self, more: Self) -> Option<Self> {
+        let (len, added) = (self.as_slice().len(), more.as_slice().len());
+        if added >= SMALL || len + added > GATHERED {
+            return Some(more);
+        }
+        match self {
+            Self::Gathered(bytes) => bytes.extend_from_slice(more.as_slice()),
+            Self::Whole(bytes) if len < SMALL => {
+                *self = Self::Gathered([&bytes[..], more.as_slice()].concat());
+            }
+            Self::Whole(_) => return Some(more),
+        }
+        None
+    }
+}
+
+impl From<Bytes> for Records {
+    fn from(bytes: Bytes) -> Self {
+        Self::Whole(bytes)
     }
 }
 
@@ -427,6 +549,10 @@ mod tests {
         (Intake::new(topic, 100, None), PeerId::from_bytes([1; 32]))
     }
 
+    fn datums(records: &'static [u8]) -> Item {
+        Item::Datums(Bytes::from_static(records).into())
+    }
+
     fn at(next: u64) -> Position {
         Position { epoch: 1, next }
     }
@@ -434,7 +560,10 @@ mod tests {
     fn all(intake: &Intake) -> Vec<String> {
         let mut items = vec![];
         while let Taken::Item(delivery) = intake.take() {
-            items.push(format!("{:?}", delivery.item));
+            items.push(match delivery.item {
+                Item::Datums(records) => format!("{:?}", records.into_bytes()),
+                item => format!("{item:?}"),
+            });
         }
         items
     }
@@ -447,16 +576,13 @@ mod tests {
         intake.left(peer, ChannelState::Reconnecting);
         assert_eq!(all(&intake), Vec::<String>::new());
         intake.joined(peer, at(0), 0);
-        intake.deliver(peer, 1, Item::Datums(Bytes::from_static(b"x")));
+        intake.deliver(peer, 1, datums(b"x"));
         intake.left(peer, ChannelState::Reconnecting);
         for round in 0..1_000 {
             intake.joined(peer, at(round), 2);
             intake.left(peer, ChannelState::Reconnecting);
         }
-        assert_eq!(
-            all(&intake),
-            ["Joined", "Datums(b\"x\")", "Left", "Lagged(2000)"]
-        );
+        assert_eq!(all(&intake), ["Joined", "b\"x\"", "Left", "Lagged(2000)"]);
     }
 
     #[test]
@@ -476,15 +602,65 @@ mod tests {
         let (intake, peer) = intake();
         intake.begin(peer);
         intake.joined(peer, at(0), 0);
-        intake.deliver(peer, 1, Item::Datums(Bytes::from_static(b"x")));
+        intake.deliver(peer, 1, datums(b"x"));
         intake.left(peer, ChannelState::Reconnecting);
         intake.end(peer);
-        let mut lives = vec![];
+        let mut meters = vec![];
         while let Taken::Item(delivery) = intake.take() {
-            lives.push(delivery.life);
+            meters.push(delivery.meter);
         }
         let start = intake.begin(peer);
-        intake.on_taken(peer, lives[0], 1);
-        assert_eq!((start.taken, intake.taken(peer)), (0, 0));
+        meters[0].take(1);
+        assert_eq!((start.meter.taken(), start.held), (0, 0));
+    }
+
+    #[test]
+    fn what_nobody_takes_costs_no_more_than_the_window() {
+        let (intake, peer) = intake();
+        intake.begin(peer);
+        intake.joined(peer, at(0), 0);
+        // One at a time, and then with gaps in between, as a faulty producer might send them.
+        let mut count = 0;
+        while intake.held(peer) < 100_000 {
+            intake.deliver(peer, 1, datums(b"12345"));
+            count += 1;
+        }
+        let items = intake.state().sources[&peer].queue.len();
+        assert!(count > 15_000 && items < 50, "{count} in {items} items");
+        let mut alternating = 0;
+        while intake.held(peer) < 200_000 {
+            intake.deliver(peer, 1, Item::Lagged(1));
+            intake.deliver(peer, 1, datums(b"12345"));
+            alternating += 2;
+        }
+        assert!(alternating < 1_000, "{alternating} items");
+        let whole = Bytes::from(vec![0; 2048]);
+        intake.deliver(peer, 1, Item::Datums(whole.clone().into()));
+        let mut last = None;
+        while let Taken::Item(delivery) = intake.take() {
+            last = Some(delivery.item);
+        }
+        let Some(Item::Datums(Records::Whole(last))) = last else {
+            panic!("a large one stays as it is");
+        };
+        assert_eq!(last.as_ptr(), whole.as_ptr());
+    }
+
+    #[test]
+    fn a_closed_intake_gives_what_was_there_and_then_nothing_for_ever() {
+        let (intake, peer) = intake();
+        intake.begin(peer);
+        intake.joined(peer, at(0), 0);
+        intake.deliver(peer, 1, datums(b"x"));
+        intake.close();
+        assert!(!intake.status().borrow().online);
+        assert_eq!(all(&intake), ["Joined", "b\"x\""]);
+        assert!(matches!(intake.take(), Taken::Closed));
+        // Its sessions end a little later.
+        intake.deliver(peer, 1, datums(b"y"));
+        intake.joined(peer, at(0), 3);
+        assert!(!intake.status().borrow().online);
+        intake.left(peer, ChannelState::Reconnecting);
+        assert!(matches!(intake.take(), Taken::Closed));
     }
 }

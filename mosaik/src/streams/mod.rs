@@ -27,9 +27,11 @@
 //!
 //! `proto` decides and is free of tasks and clocks: `proto::ring` holds datums, `proto::credit` paces
 //! a subscription, `proto::record` frames datums, `proto::subscription` is what both sides say first.
-//! `hub` is what a topic's producers share, `intake` what a consumer's sessions share; `serve` and
-//! `subscribe` drive the two ends of a subscription, `driver` all of them.
+//! `hub` is what a topic's producers share, `channels` its consumers, each with a `seat`; `intake` is what a
+//! consumer's sessions share, and a `meter` counts what its program takes. `serve` and `subscribe` drive the
+//! two ends of a subscription, `driver` all of them; `past` remembers producers that have ended.
 
+mod channels;
 mod condition;
 mod consumer;
 mod describe;
@@ -39,8 +41,11 @@ mod handle;
 mod hub;
 mod info;
 mod intake;
+mod meter;
+mod past;
 mod producer;
 mod proto;
+mod seat;
 mod serve;
 mod status;
 mod subscribe;
@@ -57,5 +62,7 @@ pub use info::{ChannelInfo, ChannelState};
 pub use producer::Producer;
 
 #[cfg(feature = "cli")]
-pub(crate) use hub::Place;
+pub(crate) use channels::Place;
 pub(crate) use status::StreamsStatus;
+#[cfg(feature = "cli")]
+pub(crate) use topic::check_name;

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     marker::PhantomData,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
 };
@@ -70,14 +70,13 @@ impl<T: Serialize + Send + 'static> Producer<T> {
         }
     }
 
-    /// Sends all that `datums` yields, and returns once the last is in the buffer.
+    /// Sends all that `datums` yields, and returns once the last is in the buffer. Given `&mut` a stream, it
+    /// leaves to the caller what it has not sent.
     ///
     /// # Errors
     /// Stops at the first datum that cannot be sent.
-    pub async fn send_all<S>(&self, datums: &mut S) -> Result<(), SendError>
-    where
-        S: Stream<Item = T> + Unpin + ?Sized,
-    {
+    pub async fn send_all(&self, datums: impl Stream<Item = T>) -> Result<(), SendError> {
+        let mut datums = pin!(datums);
         while let Some(datum) = datums.next().await {
             self.send(datum).await?;
         }
@@ -197,6 +196,7 @@ async fn push<T: Serialize>(hub: &Hub, datum: T) -> Result<(), SendError> {
         Ok(()) => return Ok(()),
         Err(refusal) => failed(refusal)?,
     };
+    let mut waiting = None;
     loop {
         let changed = hub.changed();
         tokio::pin!(changed);
@@ -204,13 +204,17 @@ async fn push<T: Serialize>(hub: &Hub, datum: T) -> Result<(), SendError> {
         match hub.try_push(&datum) {
             Ok(()) => return Ok(()),
             Err(Refusal::Full { deadline }) => {
+                waiting.get_or_insert_with(|| hub.wait());
                 tokio::select! {
                     biased;
                     () = &mut changed => {}
                     () = rt::sleep_until(deadline) => {}
                 }
             }
-            Err(Refusal::Offline) => changed.await,
+            Err(Refusal::Offline) => {
+                waiting = None;
+                changed.await;
+            }
             Err(refusal) => failed(refusal)?,
         }
     }

@@ -10,14 +10,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, warn};
 
 use super::{
+    channels::Identity,
     handle::Inner,
-    hub::{Next, Seat},
+    past::Found,
     proto::{
         credit::Sending,
         record::Control,
         ring::Batch,
         subscription::{self, Accept, ConsumerMessage, MAX_MESSAGE, ProducerMessage, Subscribe},
     },
+    seat::{Next, Seat},
 };
 use crate::{
     declare::Schema,
@@ -84,8 +86,7 @@ async fn stream(
                 name: topic.name.clone(),
                 schema: topic.schema.as_ref().map(Schema::encode),
             };
-            link.tx.send(&description).await?;
-            link.tx.finish().await
+            answer(link, &description).await
         }
         Ok(Some(ConsumerMessage::Ack(_))) => {
             refuse(
@@ -108,13 +109,18 @@ async fn stream(
 
 const NOT_PRODUCED: &str = "this peer does not produce that topic (any more)";
 
-async fn refuse(mut link: ConsumerLink, code: CloseCode, text: &str) -> Result<(), LinkError> {
+async fn refuse(link: ConsumerLink, code: CloseCode, text: &str) -> Result<(), LinkError> {
     let refusal = ProducerMessage::Refuse {
         code: code.code(),
         reason: subscription::reason(text),
     };
+    answer(link, &refusal).await
+}
+
+/// Gives the only answer, to a peer that may not read it.
+async fn answer(mut link: ConsumerLink, message: &ProducerMessage) -> Result<(), LinkError> {
     let tell = async {
-        link.tx.send(&refusal).await?;
+        link.tx.send(message).await?;
         link.tx.finish().await
     };
     rt::timeout(END_TIMEOUT, tell)
@@ -129,8 +135,10 @@ async fn subscribed(
     request: Subscribe,
 ) -> Result<(), LinkError> {
     let peer = connection.peer();
-    let Some(hub) = streams.hub(&request.topic) else {
-        return refuse(link, CloseCode::NotFound, NOT_PRODUCED).await;
+    let hub = match streams.find(&request.topic, request.resume) {
+        Found::Hub(hub) => hub,
+        Found::Over { next } => return answer(link, &ProducerMessage::Over { next }).await,
+        Found::Nothing => return refuse(link, CloseCode::NotFound, NOT_PRODUCED).await,
     };
     let schema = match request.schema.as_deref().map(Schema::decode).transpose() {
         Ok(schema) => schema,
@@ -142,7 +150,11 @@ async fn subscribed(
         streams.note_refusal(peer, &hub.topic().name, &difference);
         return refuse(link, CloseCode::SchemaMismatch, &difference).await;
     }
-    let seat = match hub.attach(peer, request.consumer, request.resume) {
+    let consumer = Identity {
+        peer,
+        consumer: request.consumer,
+    };
+    let seat = match hub.attach(consumer, request.resume, None) {
         Ok(seat) => seat,
         Err((code, reason)) => return refuse(link, code, reason).await,
     };
@@ -242,7 +254,7 @@ async fn finish(
         loop {
             rt::sleep(END_TIMEOUT).await;
             let before = std::mem::replace(&mut progress, seat.progress());
-            if before == progress {
+            if before == progress || progress.is_none() {
                 return;
             }
         }
@@ -277,7 +289,7 @@ async fn acks(
         };
         match message {
             Ok(Some(ConsumerMessage::Ack(ack))) => {
-                seat.ack(ack.received);
+                seat.ack(ack.received, ack.taken);
                 sending
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)

@@ -23,6 +23,7 @@ struct ProducerStatus {
     topic: String,
     online_when: usize,
     online: bool,
+    ended: bool,
     unchecked: Option<String>,
     channels: Vec<ChannelInfo>,
 }
@@ -53,6 +54,7 @@ impl StreamsStatus {
             topic: hub.topic().name.clone(),
             online_when: hub.topic().options.online_when,
             online: hub.status().borrow().online,
+            ended: hub.is_closing(),
             unchecked: hub.topic().unchecked.as_ref().map(ToString::to_string),
             channels: hub.channels(),
         };
@@ -76,6 +78,8 @@ impl fmt::Display for StreamsStatus {
             let connected = connected(&producer.channels);
             let state = if producer.online {
                 format!("online, {connected} consumer(s)")
+            } else if producer.ended {
+                "ended; what its consumers do not have yet is kept for a while".into()
             } else {
                 format!(
                     "waiting for consumers: has {connected}, needs {}",
@@ -135,7 +139,9 @@ fn describe(
             ChannelState::Connecting => "connecting".into(),
             ChannelState::Connected => "connected".into(),
             ChannelState::Reconnecting => "lost, reconnecting".into(),
-            ChannelState::Cut => "cut: took nothing for too long".into(),
+            ChannelState::Cut => {
+                "cut: took nothing for too long; its place is kept for a while".into()
+            }
             ChannelState::Refused(reason) => format!("refused: {reason}"),
         };
         let (peer, datums, lag) = (channel.peer.short(), channel.datums, channel.lag);

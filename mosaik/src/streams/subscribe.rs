@@ -6,11 +6,12 @@ use bytes::BytesMut;
 use tracing::{debug, info, warn};
 
 use super::{
+    channels::Identity,
     driver::Active,
     handle::Inner,
-    hub::Next,
     info::ChannelState,
     intake::{Intake, Item, Start},
+    past::Found,
     proto::{
         credit::{Due, Receiving},
         record::{self, Control, Front},
@@ -19,10 +20,11 @@ use super::{
             Subscribe,
         },
     },
+    seat::Next,
 };
 use crate::{
     declare::Schema,
-    id::{PeerAddr, PeerId},
+    id::PeerId,
     metrics,
     rt::{self, Instant, Tasks},
     transport::{CloseCode, ConnectError, Connection, Link, LinkError, LinkSender, RecvHalf},
@@ -61,6 +63,8 @@ enum Ended {
     Dropped,
     /// The producer says that nothing follows.
     Finished(CloseCode),
+    /// The producer's life that the consumer was at had ended.
+    Over,
     /// The producer said no.
     Refused(CloseCode, String),
     /// Something broke.
@@ -77,6 +81,16 @@ impl Ended {
             Self::Finished(CloseCode::TooSlow)
                 | Self::Broken(LinkError::Stream(CloseCode::TooSlow))
         )
+    }
+
+    /// Whether the producer owes nothing from before the end: it gave everything, or has nothing to tell.
+    fn is_settled(&self) -> bool {
+        match self {
+            Self::Finished(code) => !matches!(code, CloseCode::TooSlow | CloseCode::Duplicate),
+            Self::Refused(code, _) => *code == CloseCode::NotFound,
+            Self::Over => true,
+            Self::Dropped | Self::Broken(_) | Self::Unreachable(_) => false,
+        }
     }
 }
 
@@ -120,12 +134,18 @@ impl Session {
                 Ended::Finished(code) => {
                     debug!(peer = %self.peer.short(), %code, "producer finished");
                 }
+                Ended::Over => debug!(peer = %self.peer.short(), "producer had finished"),
+            }
+            if ended.is_settled() {
+                self.intake.settled(self.peer);
             }
             if was_connected {
                 backoff = BACKOFF_FIRST;
             }
             let wanted = || {
-                let wanted = self.streams.produces(&self.peer, &self.intake.topic().id);
+                let (streams, peer) = (&self.streams, &self.peer);
+                let wanted = streams.produces(peer, &self.intake.topic().id)
+                    || (streams.is_live(peer) && self.intake.is_unsettled(*peer));
                 if !wanted {
                     // Before anybody else can begin anew with the peer.
                     self.intake.end(self.peer);
@@ -160,47 +180,56 @@ impl Session {
         let Some(addr) = self.streams.addr_of(&self.peer) else {
             return Ended::Unreachable(ConnectError::NoAddress);
         };
-        let asked = tokio::select! {
+        let connection = tokio::select! {
             biased;
             () = self.consumer.cancelled() => return Ended::Dropped,
-            asked = self.ask(&addr) => asked,
+            connected = self.streams.pool().connect(&addr) => match connected {
+                Ok(connection) => connection,
+                Err(error) => return Ended::Unreachable(error),
+            },
         };
-        match asked {
-            Ok((connection, records)) => records.run(&connection).await,
+        // To its end, even when the consumer is dropped meanwhile: once asked, the producer has a seat for it
+        // that it must be told to give up.
+        match self.ask(&connection).await {
+            Ok(records) => records.run(&connection).await,
             Err(ended) => ended,
         }
     }
 
     /// Takes datums from a producer on this node straight from its ring.
     async fn local(&self) -> Ended {
-        let Some(hub) = self.streams.hub(&self.intake.topic().id) else {
-            return Ended::Finished(CloseCode::NotFound);
+        let start = self.intake.begin(self.peer);
+        let hub = match self.streams.find(&self.intake.topic().id, start.position) {
+            Found::Hub(hub) => hub,
+            Found::Over { next } => return self.over(next, &start),
+            Found::Nothing => return Ended::Finished(CloseCode::NotFound),
         };
         if let Err(difference) = hub.topic().compare(self.intake.topic().schema.as_ref()) {
             return Ended::Refused(CloseCode::SchemaMismatch, difference);
         }
-        let start = self.intake.begin(self.peer);
-        let seat = match hub.attach(self.peer, self.intake.id(), start.position) {
+        let consumer = Identity {
+            peer: self.peer,
+            consumer: self.intake.id(),
+        };
+        let seat = match hub.attach(consumer, start.position, Some(start.meter.clone())) {
             Ok(seat) => seat,
             Err((code, reason)) => return Ended::Refused(code, reason.into()),
         };
         self.joined(hub.epoch(), seat.first, &start);
         let mut received = seat.first;
-        let mut bytes = start.held;
         let mut batches = Vec::new();
         loop {
-            let taken = self.intake.taken(self.peer).saturating_sub(start.taken);
-            let limit = (taken + self.intake.window()).saturating_sub(bytes);
+            let held = self.intake.held(self.peer);
+            let limit = self.intake.window().saturating_sub(held);
             match seat.read(limit, &mut batches) {
                 Next::Go if !batches.is_empty() => {
                     for batch in batches.drain(..) {
-                        bytes += batch.records.len() as u64;
                         received += batch.count;
                         seat.counters.add(batch.count, batch.records.len());
-                        self.intake
-                            .deliver(self.peer, batch.count, Item::Datums(batch.records));
+                        let records = Item::Datums(batch.records.into());
+                        self.intake.deliver(self.peer, batch.count, records);
                     }
-                    seat.ack(received);
+                    seat.ack(received, 0);
                     // A producer on another thread may always have more.
                     tokio::task::consume_budget().await;
                     if self.consumer.is_cancelled() {
@@ -215,7 +244,7 @@ impl Session {
                         return Ended::Dropped;
                     }
                     () = seat.wake.notified() => {}
-                    () = start.wake.notified() => {}
+                    () = start.meter.woken() => {}
                 },
                 Next::End(code, _) => {
                     seat.leave();
@@ -231,9 +260,15 @@ impl Session {
         self.intake.joined(self.peer, position, missed);
     }
 
-    async fn ask(&self, addr: &PeerAddr) -> Result<(Connection, Records<'_>), Ended> {
-        let connected = self.streams.pool().connect(addr).await;
-        let connection = connected.map_err(Ended::Unreachable)?;
+    /// The producer's life that the consumer was at has ended, at the sequence number `next`.
+    fn over(&self, next: u64, start: &Start) -> Ended {
+        let position = start.position;
+        let missed = position.map_or(0, |position| next.saturating_sub(position.next));
+        self.intake.over(self.peer, missed);
+        Ended::Over
+    }
+
+    async fn ask(&self, connection: &Connection) -> Result<Records<'_>, Ended> {
         let start = self.intake.begin(self.peer);
         let window = self.intake.window();
         let request = Subscribe {
@@ -246,7 +281,7 @@ impl Session {
         };
         let ask = async {
             let mut link =
-                Link::<ConsumerMessage, ProducerMessage>::open(&connection, MAX_MESSAGE).await?;
+                Link::<ConsumerMessage, ProducerMessage>::open(connection, MAX_MESSAGE).await?;
             link.tx.send(&ConsumerMessage::Subscribe(request)).await?;
             let answer = link.rx.recv().await?;
             Ok((link, answer))
@@ -258,6 +293,9 @@ impl Session {
         };
         let accept = match answer {
             Some(ProducerMessage::Accept(accept)) if accept.first <= MAX_SEQUENCE => accept,
+            Some(ProducerMessage::Over { next }) if next <= MAX_SEQUENCE => {
+                return Err(self.over(next, &start));
+            }
             Some(ProducerMessage::Refuse { code, reason }) => {
                 return Err(Ended::Refused(CloseCode::from_code(code), reason));
             }
@@ -267,17 +305,17 @@ impl Session {
             }
         };
         self.joined(accept.epoch, accept.first, &start);
-        let flow = Receiving::new(accept.first, start.held, window, accept.ack_every);
+        let (first, taken) = (accept.first, start.meter.taken());
+        let flow = Receiving::new(first, start.held, taken, window, accept.ack_every);
         let (half, buffer) = link.rx.into_half();
-        let receiving = Records {
+        Ok(Records {
             session: self,
             start,
             flow,
             half,
             buffer,
             tx: link.tx,
-        };
-        Ok((connection, receiving))
+        })
     }
 }
 
@@ -305,8 +343,13 @@ impl Records<'_> {
                     return Ended::Refused(CloseCode::Malformed, error.to_string());
                 }
             }
-            let taken = self.session.intake.taken(self.session.peer);
-            self.flow.on_taken(taken.saturating_sub(self.start.taken));
+            // While nothing is unsaid, the next datum that is taken is news.
+            let taken = match ack_at {
+                None => self.start.meter.watch(),
+                Some(_) => self.start.meter.taken(),
+            };
+            let held = self.session.intake.held(self.session.peer);
+            self.flow.on_taken(held, taken);
             match self.flow.due() {
                 Due::Never => ack_at = None,
                 Due::Soon => {
@@ -347,7 +390,7 @@ impl Records<'_> {
                 closed = connection.closed(), if !self.flow.has_room() => {
                     return Ended::Broken(LinkError::Connection(closed));
                 }
-                () = self.start.wake.notified() => {}
+                () = self.start.meter.woken() => {}
             }
         }
     }
@@ -360,7 +403,7 @@ impl Records<'_> {
                 Front::Datums { count, records } => {
                     self.flow.on_received(count, records.len());
                     metrics::received(count, records.len());
-                    intake.deliver(peer, count, Item::Datums(records));
+                    intake.deliver(peer, count, Item::Datums(records.into()));
                 }
                 Front::Control(Control::Gap { missed }) => {
                     self.flow.on_gap(missed);

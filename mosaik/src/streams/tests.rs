@@ -158,6 +158,7 @@ async fn a_producer_survives_whatever_a_consumer_asks() {
     let ack_first = frame(&ConsumerMessage::Ack(Ack {
         received: 1,
         limit: 1,
+        taken: 0,
     }));
     let bad_schema = frame(&ConsumerMessage::Subscribe(Subscribe {
         topic: TopicId::from_name(TOPIC),
@@ -199,7 +200,11 @@ async fn a_producer_survives_whatever_a_consumer_asks() {
     ));
     for received in [u64::MAX, 0, u64::MAX - 1] {
         let limit = u64::MAX;
-        let ack = ConsumerMessage::Ack(Ack { received, limit });
+        let ack = ConsumerMessage::Ack(Ack {
+            received,
+            limit,
+            taken: limit,
+        });
         link.tx.send(&ack).await.unwrap();
     }
     for value in 0..1_000 {
@@ -207,6 +212,34 @@ async fn a_producer_survives_whatever_a_consumer_asks() {
         assert_eq!(within(good.next()).await, Some(value));
     }
     drop((link, consuming));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_and_does_not_read_the_answer_is_given_up() {
+    let fabric = Fabric::new();
+    let (producing, streams) = Bare::good(&fabric, &[]).await;
+    let _producer = streams.topic::<u64>(TOPIC).produce();
+    let (hostile, _connections) = Bare::start(&fabric, &[&producing]).await;
+    let addr = producing.endpoint.addr().borrow().clone();
+    let connection = within(hostile.pool.connect(&addr)).await.unwrap();
+    let topic = TopicId::from_name;
+    let described = ConsumerMessage::Describe {
+        topic: topic(TOPIC),
+    };
+    let unknown = ConsumerMessage::Describe { topic: topic("?") };
+    for message in [described, unknown] {
+        let (mut send, recv) = connection.open_bi().await.unwrap();
+        send.write_all(&frame(&message)).await.unwrap();
+        // As soon as nobody serves the stream any more, it takes nothing more.
+        let given_up = async {
+            while send.write_all(&[0]).await.is_ok() {
+                rt::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        within(given_up).await;
+        assert!(connection.is_open());
+        drop(recv);
+    }
 }
 
 /// A consumer of two producers: a good one, and one that answers each subscription with `bytes`.

@@ -122,6 +122,29 @@ impl Topic {
     }
 }
 
+/// Longest name of a topic, in bytes.
+const MAX_NAME: usize = 256;
+
+/// Whether a topic of that name can be announced.
+///
+/// # Errors
+/// In words, why not.
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
+    let len = name.len();
+    if len > MAX_NAME {
+        return Err(format!(
+            "the topic's name has {len} bytes, and at most {MAX_NAME} can be announced"
+        ));
+    }
+    if name.is_empty() {
+        return Err("the topic's name is empty".into());
+    }
+    if name.chars().any(char::is_control) {
+        return Err("the topic's name holds control characters".into());
+    }
+    Ok(())
+}
+
 /// Traces each type once.
 fn traced<T: DeserializeOwned + 'static>() -> Result<Schema, SchemaError> {
     type Cache = HashMap<TypeId, Result<Schema, SchemaError>>;

@@ -1,6 +1,12 @@
 //! Streams whose consumers are slow, cut off or away.
 
-use mosaik::{Network, Topic as _, sim::World, streams::Event};
+use std::time::Duration;
+
+use mosaik::{
+    Consumer, Network, Topic as _,
+    sim::{Conditions, World},
+    streams::Event,
+};
 use mosaik_tests::{simulated, within};
 
 /// A numbered datum.
@@ -10,6 +16,18 @@ struct Number(u64);
 /// A datum whose buffer is small and whose slow consumers are soon cut.
 #[mosaik::stream(name = "sim.hasty", capacity = 16, stall = "200ms")]
 struct Hasty(u64);
+
+impl From<Number> for u64 {
+    fn from(Number(value): Number) -> Self {
+        value
+    }
+}
+
+impl From<Hasty> for u64 {
+    fn from(Hasty(value): Hasty) -> Self {
+        value
+    }
+}
 
 #[test]
 fn a_consumer_that_takes_nothing_is_cut_and_told_how_much_it_missed() {
@@ -160,5 +178,181 @@ fn a_consumer_that_is_away_for_long_is_told_exactly_what_it_missed() {
             }
         }
         assert!(told > 0, "it was away");
+    });
+}
+
+/// What a consumer of numbers gets until it was told of `count`: how many came, and how many it missed.
+async fn told<T: Into<u64>>(consumer: &mut Consumer<T>, count: u64, from: u64) -> (u64, u64)
+where
+    T: mosaik::serde::de::DeserializeOwned,
+{
+    let (mut next, mut missed) = (from, 0);
+    while next < count {
+        match within(consumer.next_event()).await.unwrap() {
+            Event::Datum(datum) => {
+                assert_eq!(datum.into(), next, "after {missed} missed");
+                next += 1;
+            }
+            Event::Lagged { missed: gap, .. } => {
+                missed += gap;
+                next += gap;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(next, count);
+    (count - from - missed, missed)
+}
+
+#[test]
+fn a_slow_consumer_that_goes_on_taking_is_never_cut() {
+    const COUNT: u64 = 1_000;
+    /// A kilobyte with a number.
+    #[mosaik::stream(name = "test.work", capacity = 64, online_when = 0)]
+    struct Work(u64, Vec<u8>);
+
+    let world = World::new(11);
+    world.run(async {
+        let hosts = world.make_hosts(2);
+        let producing = simulated(&world, &hosts[0]).await;
+        let consuming = simulated(&world, &hosts[1]).await;
+        let producer = Work::producer(&producing);
+        let remote = Work::consumer_builder(&consuming).window(16 * 1024).build();
+        let local = Work::consumer_builder(&producing).window(16 * 1024).build();
+        within(producer.when().subscribed().at_least(2)).await;
+        let working = [remote, local].map(|mut consumer| {
+            tokio::spawn(async move {
+                for expected in 0..COUNT {
+                    match within(consumer.next_event()).await.unwrap() {
+                        Event::Datum(Work(value, _)) => assert_eq!(value, expected),
+                        Event::Joined(_) if expected == 0 => {
+                            assert_eq!(within(consumer.next()).await.unwrap().0, 0);
+                        }
+                        other => panic!("{:?}", std::mem::discriminant(&other)),
+                    }
+                    // Its work: the whole window takes longer than `stall`.
+                    tokio::time::sleep(Duration::from_secs(4)).await;
+                }
+            })
+        });
+        for value in 0..COUNT {
+            producer.send(Work(value, vec![7; 1024])).await.unwrap();
+        }
+        for working in working {
+            working.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn what_was_sent_before_the_producer_was_dropped_arrives_after_a_lost_connection() {
+    let world = World::new(12);
+    world.run(async {
+        let hosts = world.make_hosts(2);
+        let producing = simulated(&world, &hosts[0]).await;
+        let consuming = simulated(&world, &hosts[1]).await;
+        let producer = Number::producer(&producing);
+        let mut numbers = Number::consumer(&consuming);
+        within(producer.when().online()).await;
+        producer.send(Number(0)).await.unwrap();
+        assert_eq!(within(numbers.next()).await.unwrap().0, 0);
+        world.cut(&hosts[0], &hosts[1]);
+        for value in 1..1_000 {
+            producer.send(Number(value)).await.unwrap();
+        }
+        drop(producer);
+        within(numbers.when().offline()).await;
+        world.heal(&hosts[0], &hosts[1]);
+        assert_eq!(told(&mut numbers, 1_000, 1).await, (999, 0));
+    });
+}
+
+#[test]
+fn a_consumer_that_comes_back_too_late_to_an_ended_producer_is_told_what_it_missed() {
+    let world = World::new(13);
+    world.run(async {
+        let hosts = world.make_hosts(2);
+        let producing = simulated(&world, &hosts[0]).await;
+        let consuming = simulated(&world, &hosts[1]).await;
+        let producer = Number::producer(&producing);
+        let mut numbers = Number::consumer(&consuming);
+        within(producer.when().online()).await;
+        producer.send(Number(0)).await.unwrap();
+        assert_eq!(within(numbers.next()).await.unwrap().0, 0);
+        world.cut(&hosts[0], &hosts[1]);
+        for value in 1..1_000 {
+            producer.send(Number(value)).await.unwrap();
+        }
+        drop(producer);
+        let mut catalogs = consuming.discovery().watch();
+        within(async { while catalogs.next().await.unwrap().contains(&hosts[0].peer()) {} }).await;
+        // Until long after the place was given up.
+        world.sleep(Duration::from_secs(60)).await;
+        // Another life of the topic must not hide what the first one owes.
+        let producer = Number::producer(&producing);
+        world.heal(&hosts[0], &hosts[1]);
+        redial(&consuming, &producing).await;
+        assert_eq!(told(&mut numbers, 1_000, 1).await, (0, 999));
+        within(producer.when().online()).await;
+        producer.send(Number(7)).await.unwrap();
+        assert_eq!(within(numbers.next()).await.unwrap().0, 7);
+    });
+}
+
+#[test]
+fn a_consumer_that_was_cut_is_told_what_it_missed_though_the_producer_has_ended() {
+    const COUNT: u64 = 2_000;
+    let world = World::new(14);
+    world.run(async {
+        let hosts = world.make_hosts(2);
+        let producing = simulated(&world, &hosts[0]).await;
+        let idle_node = simulated(&world, &hosts[1]).await;
+        let producer = Hasty::producer(&producing);
+        let mut idle = Hasty::consumer_builder(&idle_node).window(1).build();
+        let mut local = Hasty::consumer_builder(&producing).window(1).build();
+        let mut busy = Hasty::consumer(&producing);
+        within(producer.when().subscribed().at_least(3)).await;
+        let sending = tokio::spawn(async move {
+            for value in 0..COUNT {
+                producer.send(Hasty(value)).await.unwrap();
+            }
+        });
+        assert_eq!(told(&mut busy, COUNT, 0).await, (COUNT, 0));
+        within(sending).await.unwrap();
+        world.sleep(Duration::from_secs(60)).await;
+        for consumer in [&mut idle, &mut local] {
+            let (came, missed) = told(consumer, COUNT, 0).await;
+            assert!(came > 0 && missed > 0, "{came} came, {missed} were missed");
+        }
+    });
+}
+
+#[test]
+fn a_consumer_that_is_dropped_while_it_subscribes_leaves_no_seat() {
+    /// A datum that is kept for long.
+    #[mosaik::stream(name = "test.ghost", stall = "1h")]
+    struct Ghost(u64);
+
+    let world = World::new(15);
+    world.run(async {
+        let hosts = world.make_hosts(2);
+        let producing = simulated(&world, &hosts[0]).await;
+        let consuming = simulated(&world, &hosts[1]).await;
+        let producer = Ghost::producer(&producing);
+        let consumer = Ghost::consumer(&consuming);
+        world.set_conditions(Conditions {
+            latency: Duration::from_millis(100),
+            ..Conditions::default()
+        });
+        within(producer.when().subscribed()).await;
+        // The producer's answer is on its way.
+        drop(consumer);
+        within(producer.when().unsubscribed()).await;
+        assert!(
+            producer.consumers().is_empty(),
+            "{:?}",
+            producer.consumers()
+        );
+        producer.try_send(Ghost(1)).unwrap_err();
     });
 }

@@ -1,9 +1,9 @@
 //! Flow of one subscription: how far a producer may send ahead, and when a consumer tells it more.
 //!
-//! A consumer grants bytes up to a cumulative limit: what its application has taken plus a window. A
+//! A consumer grants bytes up to a cumulative limit: what has arrived, and what is free of its window. A
 //! producer sends while it is below the limit, so it oversteps by less than one chunk, and a stalled
 //! subscription holds up no other on the same connection. Acknowledgements carry what has arrived, which
-//! frees the producer's ring, and the limit.
+//! frees the producer's ring; the limit; and what the application has taken, which shows that it is alive.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,9 @@ pub(crate) struct Ack {
     pub(crate) received: u64,
     /// Bytes of records that the producer may have sent since the subscription began.
     pub(crate) limit: u64,
+    /// Bytes of records that the application has taken. Where they are counted from does not matter: they
+    /// grow as long as it takes something.
+    pub(crate) taken: u64,
 }
 
 /// The producer's side.
@@ -50,10 +53,11 @@ impl Sending {
 pub(crate) struct Receiving {
     window: u64,
     ack_every: u64,
-    held: u64,
     received: u64,
     received_bytes: u64,
-    taken_bytes: u64,
+    /// What is taken up of the window.
+    held: u64,
+    taken: u64,
     told: Ack,
     told_bytes: u64,
 }
@@ -71,19 +75,20 @@ pub(crate) enum Due {
 
 impl Receiving {
     /// A subscription whose first datum is `first`. Of the `window`, `held` bytes are taken up by what an
-    /// earlier subscription left behind. The producer asks for an acknowledgement every `ack_every`
-    /// datums.
-    pub(crate) fn new(first: u64, held: u64, window: u64, ack_every: u64) -> Self {
+    /// earlier subscription left behind, of which `taken` bytes were taken. The producer asks for an
+    /// acknowledgement every `ack_every` datums.
+    pub(crate) fn new(first: u64, held: u64, taken: u64, window: u64, ack_every: u64) -> Self {
         Self {
             window,
             ack_every: ack_every.max(1),
-            held,
             received: first,
             received_bytes: 0,
-            taken_bytes: 0,
+            held,
+            taken,
             told: Ack {
                 received: first,
                 limit: Self::first_limit(held, window),
+                taken,
             },
             told_bytes: 0,
         }
@@ -98,6 +103,7 @@ impl Receiving {
     pub(crate) fn on_received(&mut self, count: u64, bytes: usize) {
         self.received = self.received.saturating_add(count);
         self.received_bytes = self.received_bytes.saturating_add(bytes as u64);
+        self.held = self.held.saturating_add(bytes as u64);
     }
 
     /// Notes that the producer left out `missed` datums.
@@ -105,14 +111,16 @@ impl Receiving {
         self.received = self.received.saturating_add(missed);
     }
 
-    /// Notes that the application has taken `taken` bytes of records since the subscription began.
-    pub(crate) fn on_taken(&mut self, taken: u64) {
-        self.taken_bytes = taken;
+    /// Notes that `held` bytes of the window are taken up now, and that the application has taken `taken`
+    /// bytes of records.
+    pub(crate) fn on_taken(&mut self, held: u64, taken: u64) {
+        self.held = held;
+        self.taken = taken;
     }
 
     /// Whether more may be read: a producer that oversteps its limit is left waiting.
     pub(crate) fn has_room(&self) -> bool {
-        self.held.saturating_add(self.received_bytes) < self.taken_bytes.saturating_add(self.window)
+        self.held < self.window
     }
 
     /// When the next acknowledgement is due.
@@ -138,12 +146,15 @@ impl Receiving {
     }
 
     fn ack(&self) -> Ack {
+        let free = self.window.saturating_sub(self.held);
         Ack {
             received: self.received,
+            // What was granted is not taken back when what has arrived turns out to cost more.
             limit: self
-                .taken_bytes
-                .saturating_add(self.window)
-                .saturating_sub(self.held),
+                .received_bytes
+                .saturating_add(free)
+                .max(self.told.limit),
+            taken: self.taken,
         }
     }
 }
@@ -156,7 +167,7 @@ mod tests {
 
     #[test]
     fn acknowledgements_wait_for_company_unless_somebody_may_be_waiting() {
-        let mut flow = Receiving::new(10, 0, 1000, 4);
+        let mut flow = Receiving::new(10, 0, 0, 1000, 4);
         assert_eq!(flow.due(), Due::Never);
         flow.on_received(1, 10);
         assert_eq!(flow.due(), Due::Soon);
@@ -166,14 +177,21 @@ mod tests {
             flow.tell(),
             Ack {
                 received: 14,
-                limit: 1000
+                limit: 1000,
+                taken: 0
             }
         );
         assert_eq!(flow.due(), Due::Never);
         flow.on_received(1, 250);
         assert_eq!(flow.due(), Due::Now, "a quarter of the window");
         flow.tell();
-        flow.on_taken(290);
+        flow.on_taken(289, 1);
+        assert_eq!(
+            flow.due(),
+            Due::Soon,
+            "the producer must see that it is alive"
+        );
+        flow.on_taken(0, 290);
         assert_eq!(
             flow.due(),
             Due::Now,
@@ -184,12 +202,33 @@ mod tests {
 
     #[test]
     fn what_an_earlier_subscription_left_counts_against_the_window() {
-        let mut flow = Receiving::new(0, 900, 1000, 4);
+        let mut flow = Receiving::new(0, 900, 0, 1000, 4);
         assert_eq!(Receiving::first_limit(900, 1000), 100);
         flow.on_received(1, 100);
         assert!(!flow.has_room());
-        flow.on_taken(900);
+        flow.on_taken(100, 900);
         assert_eq!(flow.tell().limit, 1000);
+    }
+
+    #[test]
+    fn what_is_held_beyond_the_window_hides_no_progress() {
+        let mut flow = Receiving::new(0, 5000, 7, 1000, 4);
+        for taken in 8..100 {
+            flow.on_taken(5007 - taken, taken);
+            assert_ne!(flow.due(), Due::Never);
+            assert_eq!(
+                flow.tell(),
+                Ack {
+                    received: 0,
+                    limit: 0,
+                    taken
+                }
+            );
+        }
+        flow.on_taken(900, 4107);
+        assert_eq!(flow.tell().limit, 100);
+        flow.on_taken(950, 4107);
+        assert_eq!(flow.tell().limit, 100, "what was granted stays");
     }
 
     proptest! {
@@ -201,14 +240,14 @@ mod tests {
             window in 1u64..1000,
         ) {
             let mut sending = Sending::new(window);
-            let mut receiving = Receiving::new(0, 0, window, u64::MAX);
+            let mut receiving = Receiving::new(0, 0, 0, window, u64::MAX);
             let mut held = 0;
             let mut taken = 0;
             for chunk in chunks {
                 if sending.credit() == 0 {
                     // All that is held is taken, and the consumer says so.
                     taken += std::mem::take(&mut held);
-                    receiving.on_taken(taken);
+                    receiving.on_taken(0, taken);
                     prop_assert_ne!(receiving.due(), Due::Never);
                     sending.on_limit(receiving.tell().limit);
                 }

@@ -75,6 +75,11 @@ pub(crate) enum ProducerMessage {
         /// The reason in words.
         reason: String,
     },
+    /// The life of the producer that the consumer was at is over.
+    Over {
+        /// Sequence number behind its last datum.
+        next: u64,
+    },
     /// What the topic looks like.
     Description {
         /// Its name.
