@@ -94,11 +94,17 @@ struct Mosaik {
 
 impl Mosaik {
     fn start(world: &World, args: &[&str]) -> Self {
+        Self::start_with(world, args, &[])
+    }
+
+    /// Starts it with these environment variables and no others of its own.
+    fn start_with(world: &World, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(program());
         for variable in ["NETWORK", "BOOTSTRAP", "OFFLINE", "SHARED_SECRET"] {
             command.env_remove(format!("MOSAIK_{variable}"));
         }
         let mut process = command
+            .envs(variables.iter().copied())
             .args(args)
             .env_remove("RUST_LOG")
             .env("XDG_RUNTIME_DIR", world.runtime.path())
@@ -359,6 +365,60 @@ async fn peers_are_listed_with_tags_and_topics() {
 }
 
 #[test]
+fn options_may_come_from_the_environment() {
+    let (world, elsewhere) = (World::new("environment"), World::new("elsewhere"));
+    let node = ["--bind", "127.0.0.1:0"];
+    let served = [
+        ("MOSAIK_NETWORK", &*world.network),
+        ("MOSAIK_SHARED_SECRET", "open sesame"),
+        ("MOSAIK_OFFLINE", "1"),
+    ];
+    let mut beacon = Mosaik::start_with(&world, &[&["beacon"], &node[..]].concat(), &served);
+    let ticket = beacon.out.line().expect("a ticket");
+    // In another folder, so that only the variables can make them meet.
+    let peers = |network: &str, secret: &str, bootstrap: &str| {
+        let variables = [
+            ("MOSAIK_NETWORK", network),
+            ("MOSAIK_SHARED_SECRET", secret),
+            ("MOSAIK_OFFLINE", "true"),
+            ("MOSAIK_BOOTSTRAP", bootstrap),
+        ];
+        let args = [&["peers", "--json"], &node[..]].concat();
+        let mut peers = Mosaik::start_with(&elsewhere, &args, &variables);
+        let found = peers.out.rest().len();
+        assert_eq!(peers.code(), 0, "{:#?}", peers.err.rest());
+        found
+    };
+    let (network, secret) = (&*world.network, "open sesame");
+    assert_eq!(peers(network, secret, &ticket), 1);
+    assert_eq!(peers(network, "wrong", &ticket), 0, "another secret");
+    assert_eq!(
+        peers(&elsewhere.network, secret, &ticket),
+        0,
+        "another network"
+    );
+    assert_eq!(peers(network, secret, ""), 0, "nobody to start from");
+    // What is said on the command line counts more.
+    let args = [
+        "peers",
+        "--json",
+        "--network",
+        network,
+        "--bind",
+        "127.0.0.1:0",
+    ];
+    let variables = [
+        ("MOSAIK_NETWORK", "another"),
+        ("MOSAIK_SHARED_SECRET", secret),
+    ];
+    let mut peers = Mosaik::start_with(&world, &[&args[..], &["--offline"]].concat(), &variables);
+    assert_eq!(peers.out.rest().len(), 1, "{:#?}", peers.err.rest());
+    let mut bad = Mosaik::start_with(&world, &["peers"], &[("MOSAIK_BOOTSTRAP", "nonsense")]);
+    assert_eq!(bad.code(), 2);
+    bad.err.expect("nonsense");
+}
+
+#[test]
 fn peers_are_watched_as_they_come_and_go() {
     let world = World::new("watch");
     let mut watch = world.start(&["peers", "--watch"]);
@@ -406,6 +466,12 @@ fn arguments_that_make_no_sense_are_named() {
         "not a valid ticket",
     );
     check(&["peers", "--wait", "soon"], "give a time as");
+    let long = "x".repeat(257);
+    for command in ["pub", "sub"] {
+        check(&[command, ""], "the topic's name is empty");
+        check(&[command, "a\tb"], "holds control characters");
+        check(&[command, &long], "has 257 bytes");
+    }
     check(&["pub", "logs", "--consumers", "0"], "at least 1");
     check(&["sub"], "<TOPIC>");
 }

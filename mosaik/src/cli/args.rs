@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, builder::FalseyValueParser};
 
-use crate::id::{ParseAddrError, PeerAddr};
+use crate::{
+    id::{ParseAddrError, PeerAddr},
+    streams,
+};
 
 const ABOUT: &str = "\
 Publishes, reads and looks around in a mosaik network.
@@ -101,7 +104,8 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct Publish {
-    /// Name of the topic
+    /// Name of the topic, up to 256 bytes without control characters
+    #[arg(value_parser = parse_topic)]
     pub(super) topic: String,
     /// Consumers to wait for at the start, and that every line must arrive at
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_count)]
@@ -120,7 +124,8 @@ pub(super) struct Publish {
 
 #[derive(Debug, Args)]
 pub(super) struct Subscribe {
-    /// Name of the topic
+    /// Name of the topic, up to 256 bytes without control characters
+    #[arg(value_parser = parse_topic)]
     pub(super) topic: String,
     /// Print every datum as JSON, strings too
     #[arg(long)]
@@ -257,6 +262,11 @@ impl FromStr for PeerList {
     }
 }
 
+fn parse_topic(text: &str) -> Result<String, String> {
+    streams::check_name(text)?;
+    Ok(text.into())
+}
+
 fn parse_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("give a number, at least 1".into()),
@@ -290,6 +300,19 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn topics_that_no_peer_could_announce_are_not_understood() {
+        let long = "x".repeat(257);
+        for topic in ["", "a\nb", &long] {
+            for command in ["pub", "sub"] {
+                let error = Cli::try_parse_from(["mosaik", command, topic]).unwrap_err();
+                assert_eq!(error.exit_code(), 2, "{error}");
+                assert!(error.to_string().contains("the topic's name"), "{error}");
+            }
+        }
+        Cli::try_parse_from(["mosaik", "pub", &long[..256]]).unwrap();
     }
 
     #[test]

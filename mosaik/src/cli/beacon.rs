@@ -14,8 +14,9 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(super) async fn run(args: Beacon, interrupt: &Interrupt) -> anyhow::Result<End> {
     let mut networks = Vec::new();
     let served = tokio::select! {
-        served = serve(&args, &mut networks) => served,
+        biased;
         () = interrupt.raised() => Ok(()),
+        served = serve(&args, &mut networks) => served,
     };
     join_all(networks.iter().map(Network::shutdown)).await;
     served.map(|()| End::Done)

@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
 use tracing::{Span, debug};
 
 use crate::{
@@ -14,7 +13,7 @@ use crate::{
     discovery::Catalog,
     id::{PeerId, TopicId},
     network::Network,
-    rt::{self, Tasks},
+    rt::{self, Tasks, watch},
 };
 
 /// How often a producer is asked for its schema before that is given up.

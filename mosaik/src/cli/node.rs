@@ -50,8 +50,9 @@ where
 {
     let network = builder.build().await.context("cannot start a node")?;
     let end = tokio::select! {
-        end = work(network.clone()) => end,
+        biased;
         () = interrupt.raised() => Ok(End::Interrupted),
+        end = work(network.clone()) => end,
     };
     network.shutdown().await;
     end

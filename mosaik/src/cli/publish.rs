@@ -60,11 +60,12 @@ impl<'a> Publisher<'a> {
         let mut lines = Lines::of_stdin();
         let failure = loop {
             let batch = tokio::select! {
-                batch = lines.next() => batch,
+                biased;
                 () = rt::sleep(TICK) => {
                     self.settle();
                     continue;
                 }
+                batch = lines.next() => batch,
             };
             match batch {
                 Ok(Some(batch)) => self.send(batch).await?,

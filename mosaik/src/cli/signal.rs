@@ -3,10 +3,9 @@
 use std::{process, time::Duration};
 
 use anyhow::Context as _;
-use tokio::sync::watch;
 use tracing::Span;
 
-use crate::rt::{self, Tasks};
+use crate::rt::{self, Tasks, watch};
 
 /// The exit code of a command that was interrupted.
 pub(super) const INTERRUPTED: u8 = 130;
@@ -28,6 +27,7 @@ impl Interrupt {
             signals.next().await;
             raise.send_replace(true);
             tokio::select! {
+                biased;
                 () = signals.next() => {}
                 () = rt::sleep(GRACE) => {}
             }
@@ -68,6 +68,7 @@ impl Signals {
 
     async fn next(&mut self) {
         tokio::select! {
+            biased;
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
