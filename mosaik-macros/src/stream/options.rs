@@ -56,7 +56,10 @@ pub(crate) fn parse(args: TokenStream) -> (Options, Vec<syn::Error>) {
         let name = meta.path.get_ident().map(ToString::to_string);
         let name = name.unwrap_or_default();
         if seen.contains(&name) {
-            errors.push(meta.error(format!("`{name}` is given twice")));
+            errors.push(meta.error(format!(
+                "`{name}` is given twice; the valid options are {}, each once",
+                list(&VALID)
+            )));
             return skip_value(&meta);
         }
         if let Err(error) = options.set(&name, &meta) {
