@@ -32,11 +32,10 @@ pub(crate) async fn run(size: usize, consumers: usize, datums: u64) -> anyhow::R
         .map(|(endpoint, connection)| {
             tokio::spawn(async move {
                 let mut stream = connection.accept_uni().await?;
-                let got = count(&mut stream).await?;
-                ensure!(got == datums, "{got} of {datums}");
+                count(&mut stream, datums).await?;
+                let done = Instant::now();
                 connection.close(VarInt::from_u32(0), b"");
-                endpoint.close().await;
-                anyhow::Ok(())
+                anyhow::Ok((done, endpoint))
             })
         })
         .collect();
@@ -47,21 +46,27 @@ pub(crate) async fn run(size: usize, consumers: usize, datums: u64) -> anyhow::R
             .map(|connection| send(connection, size, datums)),
     )
     .await?;
+    let mut last = started;
+    let mut endpoints = vec![producer];
     for receiver in receivers {
-        receiver.await??;
+        let (done, endpoint) = receiver.await??;
+        last = last.max(done);
+        endpoints.push(endpoint);
     }
-    let took = started.elapsed();
-    producer.close().await;
-    Ok(took)
+    for endpoint in endpoints {
+        endpoint.close().await;
+    }
+    Ok(last - started)
 }
 
 async fn send(connection: Connection, size: usize, datums: u64) -> anyhow::Result<()> {
     let mut stream = connection.open_uni().await?;
-    let payload = vec![7u8; size];
+    let padding = vec![7u8; size - 8];
     let mut batch = BytesMut::with_capacity(WRITE + size + 4);
-    for _ in 0..datums {
+    for number in 0..datums {
         batch.put_u32_le(u32::try_from(size)?);
-        batch.put_slice(&payload);
+        batch.put_u64_le(number);
+        batch.put_slice(&padding);
         if batch.len() >= WRITE {
             stream.write_chunk(batch.split().freeze()).await?;
             batch.reserve(WRITE + size + 4);
@@ -74,23 +79,31 @@ async fn send(connection: Connection, size: usize, datums: u64) -> anyhow::Resul
     Ok(())
 }
 
-async fn count(stream: &mut iroh::endpoint::RecvStream) -> anyhow::Result<u64> {
+/// Takes `datums`, which must come in order.
+async fn count(stream: &mut iroh::endpoint::RecvStream, datums: u64) -> anyhow::Result<()> {
     let mut buffer = BytesMut::with_capacity(2 * WRITE);
     let mut got = 0;
-    while stream.read_buf(&mut buffer).await? > 0 {
+    while got < datums {
+        ensure!(
+            stream.read_buf(&mut buffer).await? > 0,
+            "{got} of {datums} came"
+        );
         let mut at = 0;
         while let Some(header) = buffer[at..].first_chunk::<4>() {
             let end = at + 4 + u32::from_le_bytes(*header) as usize;
             if end > buffer.len() {
                 break;
             }
+            let number = buffer[at + 4..].first_chunk().copied();
+            let number = u64::from_le_bytes(number.context("a number")?);
+            ensure!(number == got, "{number}, not {got}");
             at = end;
             got += 1;
         }
         drop::<Bytes>(buffer.split_to(at).freeze());
         buffer.reserve(2 * WRITE);
     }
-    Ok(got)
+    Ok(())
 }
 
 /// The median round trip of 32 bytes, a thousand a second.
