@@ -12,16 +12,18 @@
 //! - A consumer sees the datums of one producer in order and none twice. Between producers there is no
 //!   order.
 //! - Under [`Lag::Block`](crate::declare::Lag::Block), the default, nothing is left out while a consumer
-//!   stays connected: when the slowest is a full ring behind, `send` waits. Only a consumer that takes
-//!   nothing for the topic's `stall` is cut. A consumer that reconnects within `stall` goes on where it
-//!   was. Whoever misses datums is told how many, in their place: [`Event::Lagged`].
+//!   stays connected: when the slowest is a full ring behind, `send` waits. Only a consumer whose program
+//!   takes nothing for the topic's `stall` is cut. A consumer that reconnects within `stall` goes on where it
+//!   was, also when the producer has ended meanwhile. Whoever misses datums is told how many, in their
+//!   place: [`Event::Lagged`].
 //! - Both sides compare the schemas of their types before anything flows. Types that differ are refused
 //!   with the first difference in words.
 //! - Memory is bounded on both sides: by `capacity` and `capacity_bytes` at a producer, by the window at
 //!   a consumer.
 //!
 //! A new life of a producer (another process, or the last handle dropped and made anew) starts a new
-//! sequence; what its earlier life had not delivered is lost with it.
+//! sequence. What an earlier life in another process had not delivered is lost with it; one in the same
+//! process is served from its remains for `stall`, and then its length is remembered.
 //!
 //! # Inside
 //!
