@@ -110,32 +110,10 @@ impl Session {
                 _ => ChannelState::Reconnecting,
             };
             let was_connected = self.intake.left(self.peer, next.clone());
-            match &ended {
-                Ended::Dropped => break,
-                // A producer that has just gone is no contradiction.
-                Ended::Refused(CloseCode::NotFound | CloseCode::ShuttingDown, reason) => {
-                    debug!(peer = %self.peer.short(), reason, "producer gone");
-                }
-                Ended::Refused(code, reason) => {
-                    metrics::subscription_refused();
-                    if told != Some(next.clone()) {
-                        warn!(peer = %self.peer.short(), topic = self.intake.topic().name, %code,
-                            reason, "subscription refused");
-                        told = Some(next);
-                    }
-                }
-                Ended::Unreachable(error) => {
-                    debug!(peer = %self.peer.short(), %error, "producer unreachable");
-                }
-                Ended::Broken(error) => info!(
-                    peer = %self.peer.short(), topic = self.intake.topic().name, %error,
-                    "connection to the producer lost"
-                ),
-                Ended::Finished(code) => {
-                    debug!(peer = %self.peer.short(), %code, "producer finished");
-                }
-                Ended::Over => debug!(peer = %self.peer.short(), "producer had finished"),
+            if matches!(ended, Ended::Dropped) {
+                break;
             }
+            self.note(&ended, next, &mut told);
             if ended.is_settled() {
                 self.intake.settled(self.peer);
             }
@@ -171,6 +149,29 @@ impl Session {
             }
         }
         self.intake.end(self.peer);
+    }
+
+    /// Logs how an attempt ended; a refusal once until another one follows.
+    fn note(&self, ended: &Ended, next: ChannelState, told: &mut Option<ChannelState>) {
+        let (peer, topic) = (self.peer.short(), &self.intake.topic().name);
+        match ended {
+            Ended::Dropped => {}
+            // A producer that has just gone is no contradiction.
+            Ended::Refused(CloseCode::NotFound | CloseCode::ShuttingDown, reason) => {
+                debug!(%peer, reason, "producer gone");
+            }
+            Ended::Refused(code, reason) => {
+                metrics::subscription_refused();
+                if *told != Some(next.clone()) {
+                    warn!(%peer, topic, %code, reason, "subscription refused");
+                    *told = Some(next);
+                }
+            }
+            Ended::Unreachable(error) => debug!(%peer, %error, "producer unreachable"),
+            Ended::Broken(error) => info!(%peer, topic, %error, "connection to the producer lost"),
+            Ended::Finished(code) => debug!(%peer, %code, "producer finished"),
+            Ended::Over => debug!(%peer, "producer had finished"),
+        }
     }
 
     async fn attempt(&self) -> Ended {
