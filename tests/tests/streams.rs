@@ -1,7 +1,5 @@
 //! Streams between nodes: order, backpressure, conditions, joining and leaving.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt, stream};
 use mosaik::{streams::*, *};
@@ -264,7 +262,7 @@ async fn a_name_that_cannot_be_announced_is_refused_and_keeps_no_other_from_it()
         assert!(matches!(producer.send(1).await, Err(SendError::Refused(_))));
         let good = format!("good {round}");
         let _consumer = consuming.streams().topic::<u64>(&good).consume();
-        let announced = |entry: discovery::Entry| {
+        let announced = |entry: Entry| {
             let mut topics = entry.topics();
             topics.any(|(_, topic)| topic.name == good)
         };

@@ -159,8 +159,12 @@ impl Host {
 
     /// Crashes it, and forgets its program.
     pub(super) async fn end(&self) {
-        self.crash().await;
         *lock(&self.inner.program) = None;
+        let process = lock(&self.inner.process).take();
+        if let Some(process) = process {
+            self.inner.fabric.crash(self.ip());
+            process.kill().await;
+        }
     }
 
     /// Crashes it if it is up, and starts its program anew, if it has one.

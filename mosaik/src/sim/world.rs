@@ -283,12 +283,17 @@ impl Inner {
             return;
         };
         let _ambient = self.enter();
-        let hosts = std::mem::take(&mut *lock(&self.hosts));
+        let hosts: Vec<_> = lock(&self.hosts).values().cloned().collect();
         runtime.block_on(async {
-            for host in hosts.values() {
+            // Nothing goes on while one after the other is taken away.
+            for host in &hosts {
+                host.pause();
+            }
+            for host in &hosts {
                 host.end().await;
             }
         });
+        lock(&self.hosts).clear();
     }
 
     /// Makes this the world of the thread.

@@ -216,7 +216,7 @@ async fn a_producer_survives_whatever_a_consumer_asks() {
 
 #[tokio::test(start_paused = true)]
 async fn who_asks_and_does_not_read_the_answer_is_given_up() {
-    let fabric = Fabric::new();
+    let fabric = Fabric::default();
     let (producing, streams) = Bare::good(&fabric, &[]).await;
     let _producer = streams.topic::<u64>(TOPIC).produce();
     let (hostile, _connections) = Bare::start(&fabric, &[&producing]).await;

@@ -11,7 +11,7 @@ use std::{
 use mosaik::{
     PeerId, Topic as _,
     sim::{Campaign, Host, Nemesis, Schedule, World},
-    streams::Event,
+    streams::{ChannelState, Event},
 };
 
 /// A datum that says which life of its producer it is from.
@@ -93,7 +93,9 @@ async fn produce(world: World, host: Host, logs: Logs) {
             producer.send(datum).await.unwrap();
             value += 1;
             for channel in producer.consumers() {
-                assert!(channel.lag <= 64, "{channel:?} in a ring of 64");
+                // Who was cut holds nothing up; what it is behind is what it will be told.
+                let is_held = channel.state != ChannelState::Cut;
+                assert!(!is_held || channel.lag <= 64, "{channel:?} in a ring of 64");
             }
         }
         let pause = world.random_duration(Duration::from_millis(400));

@@ -212,6 +212,7 @@ fn a_slow_consumer_that_goes_on_taking_is_never_cut() {
     struct Work(u64, Vec<u8>);
 
     let world = World::new(11);
+    world.set_limit(Duration::from_secs(2 * 3600));
     world.run(async {
         let hosts = world.make_hosts(2);
         let producing = simulated(&world, &hosts[0]).await;
