@@ -85,6 +85,6 @@ fn describe(bootstrap: &BootstrapStatus) -> String {
         (Some(error), true) => format!("dialing again after {failures} failed dial(s): {error}"),
         (Some(error), false) => format!("not connected after {failures} dial(s): {error}"),
         (None, true) => "dialing".into(),
-        (None, false) => "not connected, to be dialed in a moment".into(),
+        (None, false) => "about to be dialed".into(),
     }
 }

@@ -125,7 +125,8 @@ async fn a_bootstrap_peer_is_explained_as_it_is() {
     let line = |of: &Network| {
         let explained = of.explain().to_string();
         let line = explained.lines().find(|line| line.contains("bootstrap "));
-        line.expect("a line of the bootstrap peer").to_owned()
+        line.unwrap_or_else(|| panic!("no line of the bootstrap peer: {explained}"))
+            .to_owned()
     };
     within(async {
         while !line(&waiting).contains("not connected after") {

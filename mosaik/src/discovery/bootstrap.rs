@@ -15,11 +15,15 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// Dials a bootstrap peer at once, and again whenever it is neither connected nor in the catalog: that
-/// is what joins the parts of a network after a partition.
-pub(super) async fn keep(shared: Arc<Shared>, addr: PeerAddr) {
-    let peer = addr.peer;
+/// is what joins the parts of a network after a partition. Its status is there from the start.
+pub(super) fn keep(shared: Arc<Shared>, addr: PeerAddr) -> impl Future<Output = ()> {
     let status = BootstrapStatus::default();
-    shared.status().bootstrap.insert(peer, status);
+    shared.status().bootstrap.insert(addr.peer, status);
+    dial(shared, addr)
+}
+
+async fn dial(shared: Arc<Shared>, addr: PeerAddr) {
+    let peer = addr.peer;
     let mut snapshots = shared.snapshots.clone();
     let mut backoff = FIRST_BACKOFF;
     loop {

@@ -1,6 +1,7 @@
 //! Discovery as a whole, on both carriers: how peers meet, hear of each other, and are missed.
 
 mod faults;
+mod hostile;
 
 use std::{sync::Arc, time::Duration};
 
@@ -54,7 +55,7 @@ impl Node {
     async fn close(&self) {
         self.discovery.shutdown().await;
         self.tasks.cancel();
-        self.endpoint.close().await;
+        self.endpoint.close(DEADLINE).await;
     }
 }
 

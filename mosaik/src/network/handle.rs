@@ -33,6 +33,10 @@ const LINGER: Duration = Duration::from_millis(250);
 const PARTING: Duration = Duration::from_millis(750);
 /// How long a graceful shutdown waits for the same.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How long dropping the last handle waits for peers to confirm that their connections are closed.
+const CLOSE: Duration = Duration::from_millis(500);
+/// How long a graceful shutdown waits for the same: longer than it takes to give up those that do not answer.
+const GRACEFUL_CLOSE: Duration = Duration::from_secs(4);
 
 /// A node of a network. Clones share it.
 ///
@@ -134,6 +138,10 @@ impl Network {
     /// have what was sent, says good-bye to the peers, and frees sockets, files and tasks. Every handle of
     /// this node, and of its producers and consumers, is closed then. Further calls wait for the first.
     ///
+    /// A peer that does not confirm the end of its connection, because it was killed, say, holds this up for
+    /// some three seconds, and never for more than four; should that not be enough, the socket is freed in the
+    /// background.
+    ///
     /// When the future is dropped before it completes, the node may be stopped in part; call again, or drop
     /// the last handle, to complete it.
     pub async fn shutdown(&self) {
@@ -141,15 +149,15 @@ impl Network {
         if self.inner.stopped.load(Ordering::Acquire) {
             return;
         }
-        self.inner.parts.stop(DRAIN).await;
+        self.inner.parts.stop(DRAIN, GRACEFUL_CLOSE).await;
         self.inner.stopped.store(true, Ordering::Release);
     }
 }
 
 impl Parts {
-    /// Lets consumers have what was sent, at most for `limit`, says good-bye, and ends everything. Each
-    /// step may be repeated.
-    async fn stop(&self, limit: Duration) {
+    /// Lets consumers have what was sent, at most for `limit`, says good-bye, and ends everything, waiting at
+    /// most for `close` until the peers confirm it. Each step may be repeated.
+    async fn stop(&self, limit: Duration, close: Duration) {
         if !self.streams.drain(limit).await {
             warn!("a consumer did not take everything before the node stopped");
         }
@@ -158,7 +166,7 @@ impl Parts {
             connection.close(CloseCode::ShuttingDown, "the node shuts down");
         }
         self.tasks.cancel();
-        self.endpoint.close().await;
+        self.endpoint.close(close).await;
         self.tasks.wait().await;
         if let Some(dir) = &self.data_dir {
             dir.release();
@@ -177,7 +185,7 @@ impl Drop for Inner {
         let parts = self.parts.clone();
         // A runtime that is gone, or is being shut down, drops this at once, and `done` with it.
         let stopping = self.parts.tasks.spawn_last(async move {
-            parts.stop(LINGER).await;
+            parts.stop(LINGER, CLOSE).await;
             drop(done);
         });
         drop(stopping);

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 #[cfg(any(test, feature = "sim"))]
@@ -190,10 +191,11 @@ impl Endpoint {
         })
     }
 
-    /// Closes all connections, telling the peers, and frees the sockets.
-    pub(crate) async fn close(&self) {
+    /// Closes all connections, telling the peers, and frees the sockets. Waits at most for `limit` until the
+    /// peers have heard of it; the sockets are freed in the background then.
+    pub(crate) async fn close(&self, limit: Duration) {
         match &self.kind {
-            Kind::Iroh(endpoint) => endpoint.close().await,
+            Kind::Iroh(endpoint) => endpoint.close(limit).await,
             #[cfg(any(test, feature = "sim"))]
             Kind::Memory(endpoint) => endpoint.close(),
         }

@@ -27,9 +27,6 @@ use crate::{
 
 /// Label of the keying material that admission proves.
 const KEYING_LABEL: &[u8] = b"EXPORTER-mosaik-admission-1";
-/// How long closing waits for peers to hear of it.
-const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
-
 /// An iroh endpoint.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
@@ -132,8 +129,11 @@ impl Endpoint {
         inner.accept().await
     }
 
-    pub(super) async fn close(&self) {
+    /// Waits at most for `limit` until the peers have heard of it; the sockets are freed then. Otherwise that is
+    /// so three times the round-trip time of the slowest peer later, some 3 s if there is no answer at all.
+    pub(super) async fn close(&self, limit: Duration) {
         self.shared.tasks.cancel();
+        self.shared.tasks.wait().await;
         let Some(inner) = self.inner().take() else {
             return;
         };
@@ -142,7 +142,7 @@ impl Endpoint {
             .shared
             .tasks
             .spawn_last(async move { inner.close().await });
-        match rt::timeout(CLOSE_TIMEOUT, closing).await {
+        match rt::timeout(limit, closing).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "closing the endpoint failed"),
             Err(_) => tracing::debug!("a peer did not confirm the close in time"),
@@ -378,4 +378,21 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{NetworkId, SecretKey};
+
+    #[tokio::test]
+    async fn nothing_follows_the_addresses_of_a_closed_endpoint() {
+        let identity = Identity::new(SecretKey::generate(), NetworkId::from("n"), None);
+        let bind = ["127.0.0.1:0".parse().unwrap()];
+        let endpoint = Endpoint::bind(&identity, &bind, false).await.unwrap();
+        assert_eq!(endpoint.shared.tasks.len(), 1);
+        endpoint.close(Duration::from_secs(20)).await;
+        assert_eq!(endpoint.shared.tasks.len(), 0);
+        endpoint.close(Duration::from_secs(20)).await;
+    }
 }

@@ -433,7 +433,7 @@ async fn nothing_is_left_after_close() {
         let (a, _b, _out, _near, back, _far) = streams(carrier).await;
         a.tasks.cancel();
         within(a.tasks.wait()).await;
-        within(a.endpoint.close()).await;
+        within(a.endpoint.close(DEADLINE)).await;
         assert_eq!(a.tasks.len(), 0);
         within(back.closed()).await;
         let addr = a.addr().await;

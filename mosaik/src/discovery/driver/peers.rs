@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::event_loop::{Driver, MAINTENANCE, Timer};
 use crate::{
     discovery::{
+        Refusal,
         gossip::{ACTIVE_VIEW, Output},
         outbound::{self, Target},
         proto::{catalog, entry::Record},
@@ -126,10 +127,12 @@ impl Driver {
         let mut out = Vec::new();
         let received = self.gossip.receive(from, bytes, &mut out);
         self.carry_out(out);
-        if let Err(error) = received
-            && let Some(connection) = self.shared.pool.get(&from)
-        {
-            connection.close(CloseCode::Malformed, &error.to_string());
+        if let Err(error) = received {
+            let error = error.to_string();
+            if let Some(connection) = self.shared.pool.get(&from) {
+                connection.close(CloseCode::Malformed, &error);
+            }
+            self.on_refused(from, Refusal::Malformed(error));
         }
     }
 
