@@ -280,7 +280,8 @@ async fn who_is_not_admitted_is_named_and_why() {
                     other => panic!("{other:?}"),
                 }
             };
-            let (refused, told) = within(async { tokio::join!(accepted, dialed) }).await;
+            let both = Box::pin(async { tokio::join!(accepted, dialed) });
+            let (refused, told) = within(both).await;
             assert_eq!(told, expected);
             let refused = refused.unwrap_err();
             assert_eq!(refused.peer, Some(client.endpoint.peer()));
