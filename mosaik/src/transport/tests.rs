@@ -390,6 +390,22 @@ async fn two_ways_to_a_peer_leave_one_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_its_turn_has_proved_nothing_yet() {
+    let carrier = CarrierConfig::Memory(Fabric::new());
+    let (a, _fresh) = node(carrier.clone(), "n", None).await;
+    let (b, mut fresh_b) = node(carrier, "n", None).await;
+    let (addr, turn) = (b.addr().await, tokio::sync::Mutex::new(()));
+    let held = turn.lock().await;
+    let mut dial = std::pin::pin!(a.endpoint.connect(&addr, Alpn::Streams, &turn));
+    // The clock stands still while anything else can run, so this waits until nothing does.
+    let waits = rt::timeout(Duration::from_secs(1), dial.as_mut()).await;
+    assert!(waits.is_err() && b.pool.connections().is_empty());
+    drop(held);
+    let _connection = within(dial).await.unwrap();
+    within(fresh_b.recv()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_is_not_used_before_its_subsystem_can_be_told() {
     let carrier = CarrierConfig::memory(Fabric::default());
     let (a, mut fresh) = node(carrier.clone(), "n", None).await;

@@ -199,7 +199,7 @@ async fn invented_peers_take_bounded_memory_and_gossip_goes_on() {
             b.receive(a_id, &bytes, &mut Vec::new()).unwrap();
         }
         if second % 15 == 14 {
-            largest = largest.max(size(&b));
+            largest = largest.max(format!("{:?}", b.state).matches("PeerData(").count());
         }
         rt::sleep(Duration::from_secs(1)).await;
         let mut out = Vec::new();
@@ -220,9 +220,9 @@ async fn invented_peers_take_bounded_memory_and_gossip_goes_on() {
         }
         assert!(b.neighbours().contains(&a_id), "second {second}");
     }
-    // 24,000 were invented; each of those remembered takes some 4 KB of text.
+    // 24,000 were invented.
     assert!(b.life > 0);
-    assert!(largest < 8 * 1024 * 1024, "{largest}");
+    assert!((500..1100).contains(&largest), "{largest}");
 }
 
 #[tokio::test(start_paused = true)]
