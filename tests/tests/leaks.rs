@@ -1,6 +1,12 @@
 //! A network leaves nothing behind. Alone in its binary, because it counts what the process has.
 
-use std::{collections::BTreeSet, fs, net::UdpSocket, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::UdpSocket,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use mosaik::{Builder, Entry, Network, PeerAddr, SecretKey};
 use mosaik_tests::{Child, loopback, unique, within};
@@ -77,7 +83,7 @@ async fn garbage(first: &Network) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for ip in first.local().addr().ips {
         for len in [0, 1, 100, 1200] {
-            socket.send_to(&vec![0xff; len], ip).unwrap();
+            socket.send_to(&[0xff; 1200][..len], ip).unwrap();
         }
     }
     let nobody = SecretKey::generate().peer();
@@ -130,7 +136,7 @@ fn nothing_is_left_after_shutdown_or_drop_whatever_happened() {
     }
 }
 
-fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+fn walk(folder: &Path) -> Vec<PathBuf> {
     let mut files = vec![];
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

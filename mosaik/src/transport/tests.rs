@@ -391,7 +391,7 @@ async fn two_ways_to_a_peer_leave_one_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_its_turn_has_proved_nothing_yet() {
-    let carrier = CarrierConfig::Memory(Fabric::new());
+    let carrier = CarrierConfig::memory(Fabric::default());
     let (a, _fresh) = node(carrier.clone(), "n", None).await;
     let (b, mut fresh_b) = node(carrier, "n", None).await;
     let (addr, turn) = (b.addr().await, tokio::sync::Mutex::new(()));

@@ -182,9 +182,9 @@ fn a_consumer_that_is_away_for_long_is_told_exactly_what_it_missed() {
 }
 
 /// What a consumer of numbers gets until it was told of `count`: how many came, and how many it missed.
-async fn told<T: Into<u64>>(consumer: &mut Consumer<T>, count: u64, from: u64) -> (u64, u64)
+async fn told<T>(consumer: &mut Consumer<T>, count: u64, from: u64) -> (u64, u64)
 where
-    T: mosaik::serde::de::DeserializeOwned,
+    T: Into<u64> + serde::de::DeserializeOwned,
 {
     let (mut next, mut missed) = (from, 0);
     while next < count {
