@@ -9,15 +9,16 @@ use std::{
 };
 
 use mosaik::{
-    PeerId, Topic as _,
+    PeerId, Producer, Topic as _,
     sim::{Campaign, Host, Nemesis, Schedule, World},
     streams::{ChannelState, Event},
 };
 
-/// A datum that says which life of its producer it is from.
+/// A datum that says which life of its producer it is from, and which start of the host's program.
 #[mosaik::stream(name = "sim.life", capacity = 64, stall = "2s")]
 struct Life {
     producer: String,
+    start: u64,
     life: u64,
     value: u64,
 }
@@ -28,10 +29,13 @@ const MEND: Duration = Duration::from_secs(60);
 /// What the consumers of one host saw.
 #[derive(Default)]
 struct Log {
-    /// Counts the starts of the host's program.
-    life: u64,
-    /// What its present life knows of each producer: which life of it, and which number is next.
-    seen: BTreeMap<PeerId, (u64, u64)>,
+    /// Counts the starts of the host's program, and the lives of its producer in all of them.
+    starts: u64,
+    lives: u64,
+    /// How many datums each life that ended had.
+    lengths: BTreeMap<u64, u64>,
+    /// What its present start knows of each producer.
+    seen: BTreeMap<PeerId, Seen>,
     /// Datums that were taken, and that were told to be missing, by all its lives.
     taken: u64,
     missed: u64,
@@ -39,54 +43,95 @@ struct Log {
     wrong: Vec<String>,
 }
 
+/// What a consumer knows of a producer.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+struct Seen {
+    start: u64,
+    life: u64,
+    next: u64,
+}
+
 type Logs = Arc<Mutex<BTreeMap<String, Log>>>;
 
 impl Log {
-    fn take(&mut self, producer: PeerId, datum: &Life) {
+    /// Takes a datum of a producer whose lives had `lengths`.
+    fn take(&mut self, producer: PeerId, lengths: &BTreeMap<u64, u64>, datum: &Life) {
         self.taken += 1;
-        match self.seen.get(&producer) {
-            Some((life, next)) if *life == datum.life && *next != datum.value => {
+        if let Some(Seen { start, life, next }) = self.seen.get(&producer) {
+            if *life > datum.life {
+                self.wrong.push(format!("life {} after {life}", datum.life));
+            }
+            if *life == datum.life && *next != datum.value {
                 let what = format!("life {life}: {} in place of {next}", datum.value);
                 self.wrong.push(what);
             }
-            Some((life, _)) if *life > datum.life => {
-                self.wrong.push(format!("life {} after {life}", datum.life));
+            // While its process lives, a producer owes what it sent before it ended.
+            let length = lengths.get(life).filter(|_| *life < datum.life);
+            if *start == datum.start && length.is_some_and(|length| length != next) {
+                let what = format!("life {life} ended at {next} in place of {length:?}");
+                self.wrong.push(what);
             }
-            _ => {}
         }
-        self.seen.insert(producer, (datum.life, datum.value + 1));
+        let seen = Seen {
+            start: datum.start,
+            life: datum.life,
+            next: datum.value + 1,
+        };
+        self.seen.insert(producer, seen);
     }
 
-    fn lag(&mut self, producer: PeerId, missed: u64) {
+    fn lag(&mut self, producer: PeerId, lengths: &BTreeMap<u64, u64>, missed: u64) {
         self.missed += missed;
         if missed == 0 {
             self.wrong.push("a hole of nothing".into());
         }
-        match self.seen.get_mut(&producer) {
-            Some((_, next)) => *next += missed,
-            None => self.wrong.push("a hole before anything was seen".into()),
+        // A hole behind the end of one life is in another, of which nothing was seen yet.
+        if let Some(seen) = self.seen.get_mut(&producer)
+            && lengths.get(&seen.life) != Some(&seen.next)
+        {
+            seen.next += missed;
         }
     }
+}
+
+/// What the producer of a host had sent when each of its lives ended.
+fn lengths(logs: &Logs, host: &Host) -> BTreeMap<u64, u64> {
+    log(logs, host, |log| log.lengths.clone())
 }
 
 fn log<T>(logs: &Logs, host: &Host, act: impl FnOnce(&mut Log) -> T) -> T {
     act(logs.lock().unwrap().entry(host.name().into()).or_default())
 }
 
-/// Produces for ever, at a pace between nothing and far too much.
+/// Produces for ever, at a pace between nothing and far too much, and ends and begins anew now and then.
 async fn produce(world: World, host: Host, logs: Logs) {
-    let life = log(&logs, &host, |log| {
-        log.life += 1;
-        log.life
+    let start = log(&logs, &host, |log| {
+        log.starts += 1;
+        log.starts
     });
     let network = host.builder("gaps", &world.hosts()).build().await.unwrap();
-    let producer = Life::producer(&network);
-    let mut value = 0;
     loop {
+        let life = log(&logs, &host, |log| {
+            log.lives += 1;
+            log.lives
+        });
+        let producer = Life::producer(&network);
+        let sent = live(&world, &host, &producer, start, life).await;
+        drop(producer);
+        log(&logs, &host, |log| log.lengths.insert(life, sent));
+        let pause = world.random_duration(Duration::from_secs(3));
+        world.sleep(pause).await;
+    }
+}
+
+/// One life of a producer; returns how many datums it sent.
+async fn live(world: &World, host: &Host, producer: &Producer<Life>, start: u64, life: u64) -> u64 {
+    let mut value = 0;
+    for _ in 0..world.random(1..60) {
         for _ in 0..world.random(0..40) {
-            let name = host.name().to_owned();
             let datum = Life {
-                producer: name,
+                producer: host.name().to_owned(),
+                start,
                 life,
                 value,
             };
@@ -101,12 +146,13 @@ async fn produce(world: World, host: Host, logs: Logs) {
         let pause = world.random_duration(Duration::from_millis(400));
         world.sleep(pause).await;
     }
+    value
 }
 
 /// Consumes for ever, sometimes slowly.
 async fn consume(world: World, host: Host, logs: Logs) {
     log(&logs, &host, |log| {
-        log.life += 1;
+        log.starts += 1;
         log.seen.clear();
     });
     let network = host.builder("gaps", &world.hosts()).build().await.unwrap();
@@ -114,11 +160,17 @@ async fn consume(world: World, host: Host, logs: Logs) {
     while let Some(event) = lives.next_event().await {
         match event {
             Event::Datum(datum) => {
-                let producer = world.host(&datum.producer).peer();
-                log(&logs, &host, |log| log.take(producer, &datum));
+                let producer = world.host(&datum.producer);
+                let lengths = lengths(&logs, &producer);
+                log(&logs, &host, |log| {
+                    log.take(producer.peer(), &lengths, &datum);
+                });
             }
             Event::Lagged { producer, missed } => {
-                log(&logs, &host, |log| log.lag(producer, missed))
+                let hosts = world.hosts();
+                let from = hosts.iter().find(|host| host.peer() == producer);
+                let lengths = lengths(&logs, from.unwrap());
+                log(&logs, &host, |log| log.lag(producer, &lengths, missed));
             }
             _ => {}
         }
@@ -187,12 +239,10 @@ fn campaign(first: u64, nemesis: Nemesis) {
 }
 
 /// What each consumer expects next of each producer.
-fn progress(logs: &Logs) -> BTreeMap<(String, PeerId), (u64, u64, u64)> {
+fn progress(logs: &Logs) -> BTreeMap<(String, PeerId), (u64, Seen)> {
     let logs = logs.lock().unwrap();
     let consumers = logs.iter().flat_map(|(host, log)| {
-        let of = |(peer, (life, next)): (&PeerId, &(u64, u64))| {
-            ((host.clone(), *peer), (log.life, *life, *next))
-        };
+        let of = |(peer, seen): (&PeerId, &Seen)| ((host.clone(), *peer), (log.starts, *seen));
         log.seen.iter().map(of).collect::<Vec<_>>()
     });
     consumers.collect()
