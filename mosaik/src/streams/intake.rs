@@ -235,11 +235,10 @@ impl Intake {
     /// Whether the producer may still owe something behind the position, if only the size of a gap.
     pub(crate) fn is_unsettled(&self, peer: PeerId) -> bool {
         let state = self.state();
-        let gone = || state.gone.iter().find(|gone| gone.peer == peer);
-        match state.sources.get(&peer) {
-            Some(source) => source.unsettled,
-            None => gone().is_some_and(|gone| gone.unsettled),
-        }
+        let mut gone = state.gone.iter();
+        let source = state.sources.get(&peer);
+        source.is_some_and(|source| source.unsettled)
+            || gone.any(|gone| gone.peer == peer && gone.unsettled)
     }
 
     /// Hands over `count` datums, or tells of a gap.

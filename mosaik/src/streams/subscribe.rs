@@ -371,6 +371,8 @@ impl Records<'_> {
                 if let Err(error) = self.tx.send(&ack).await {
                     return Ended::Broken(error);
                 }
+                // Before it rests, it must watch for the next datum that is taken.
+                continue;
             }
             let ack_due = async {
                 match ack_at {

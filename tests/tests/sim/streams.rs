@@ -231,8 +231,9 @@ fn a_slow_consumer_that_goes_on_taking_is_never_cut() {
                         }
                         other => panic!("{:?}", std::mem::discriminant(&other)),
                     }
-                    // Its work: the whole window takes longer than `stall`.
-                    tokio::time::sleep(Duration::from_secs(4)).await;
+                    // Its work, a little and a lot in turn: a window of it takes far longer than `stall`.
+                    let millis = if expected % 2 == 0 { 1 } else { 4_000 };
+                    tokio::time::sleep(Duration::from_millis(millis)).await;
                 }
             })
         });
