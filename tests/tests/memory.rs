@@ -90,7 +90,9 @@ async fn held(size: usize) {
     };
     assert_eq!(channel.state, ChannelState::Connected);
     let held = idle.producers()[0].lag;
-    assert!(held >= 2 << 20, "the window is full: {held} bytes");
+    // What is left of the window may be less than the next chunk and its cost.
+    let full = (2 << 20) - 128 * 1024;
+    assert!(held >= full, "the window is not full: {held} bytes");
     assert!(held <= 2 * 1024 * 1024 + 256 * 1024, "{held} bytes");
 }
 

@@ -142,6 +142,20 @@ async fn conditions_follow_who_is_connected() {
 }
 
 #[tokio::test]
+async fn a_condition_sees_the_tags_of_its_own_node() {
+    let network = node(&unique("own tags"), &[]).await;
+    let producer = Number::producer(&network);
+    let _numbers = Number::consumer(&network);
+    within(producer.when().subscribed()).await;
+    let mut tagged = producer.when().subscribed().with_tag("x");
+    assert!(futures::poll!(&mut tagged).is_pending());
+    network.discovery().add_tags(["x"]).unwrap();
+    within(&mut tagged).await;
+    network.discovery().remove_tags(["x"]);
+    within(producer.when().subscribed().with_tag("x").not()).await;
+}
+
+#[tokio::test]
 async fn producers_of_a_topic_on_one_node_share_a_buffer() {
     let name = unique("shared");
     let producing = node(&name, &[]).await;

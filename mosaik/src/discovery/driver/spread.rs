@@ -44,6 +44,8 @@ impl Driver {
         let own = self.shared.own().record().clone();
         self.update_catalog(catalog::Input::Signed(own));
         self.announce_soon();
+        // Who watches snapshots may look at our own entry too.
+        self.changed = true;
     }
 
     /// Our addresses have changed.
