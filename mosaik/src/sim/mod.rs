@@ -40,8 +40,8 @@
 //! The future given to [`World::run`] is the *scenario*: who watches the world and does things to it. What
 //! is to run *on a host*, and so to stop when the host is paused and to vanish when it crashes, goes through
 //! [`Host::run`], [`Host::spawn`] or [`Host::start`]. A program that was given to `start` begins anew at
-//! [`Host::restart`]. Handles that a program gives to the scenario still work there; a handle of a node that
-//! crashed is closed.
+//! [`Host::restart`]. Handles that a program gives to the scenario work there too, until its host crashes; what is
+//! asked of them after that is not answered.
 //!
 //! # What can go wrong
 //!

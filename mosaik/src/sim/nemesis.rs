@@ -6,6 +6,8 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::{Conditions, Fault, Schedule};
 
+/// Shortest time that is drawn around: that of the clock.
+const TICK: Duration = Duration::from_millis(1);
 /// Furthest that a clock is set, in milliseconds: a day.
 const MAX_CLOCK: i64 = 24 * 3600 * 1000;
 
@@ -78,12 +80,13 @@ impl Nemesis {
         let mut schedule = Schedule::new();
         let mut at = Duration::ZERO;
         loop {
-            at += self.every.mul_f64(random.random_range(0.1..1.9));
+            at += self.every.max(TICK).mul_f64(random.random_range(0.1..1.9));
             if at >= self.duration {
                 return schedule;
             }
             // Short faults are as interesting as long ones, so their logarithm is drawn.
-            let (shortest, longest) = (self.shortest.as_secs_f64(), self.longest.as_secs_f64());
+            let shortest = self.shortest.max(TICK).as_secs_f64();
+            let longest = self.longest.as_secs_f64().max(shortest);
             let exponent = random.random_range(0.0..=1.0);
             let lasts = shortest * (longest / shortest).powf(exponent);
             if let Some(fault) = self.fault(&mut random, hosts) {
@@ -172,6 +175,20 @@ mod tests {
         assert_ne!(one, nemesis.schedule(6, &hosts));
         assert!(one.steps().iter().all(|step| step.at < nemesis.duration));
         assert!(!one.to_string().is_empty());
+    }
+
+    #[test]
+    fn times_of_nothing_are_no_trouble() {
+        let nemesis = Nemesis {
+            every: Duration::ZERO,
+            shortest: Duration::ZERO,
+            longest: Duration::ZERO,
+            duration: Duration::from_secs(1),
+            ..Nemesis::default()
+        };
+        let schedule = nemesis.schedule(1, &["a".into()]);
+        assert!(schedule.steps().len() > 100);
+        assert!(Nemesis::default().schedule(1, &[]).steps().is_empty());
     }
 
     #[test]
