@@ -67,11 +67,12 @@
 pub mod declare;
 pub mod discovery;
 mod explain;
+mod groups;
 mod id;
 mod metrics;
 mod network;
 mod rt;
-#[cfg(feature = "sim")]
+#[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod streams;
 mod transport;

@@ -1,0 +1,3 @@
+//! What decides in groups, free of tasks, clocks and sockets.
+
+pub(crate) mod session;
