@@ -174,6 +174,12 @@ pub struct MemberId {
     pub boot: u64,
 }
 
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.peer.short())
+    }
+}
+
 /// The secret key that makes a peer who it is.
 ///
 /// Printing one shows the public half only.

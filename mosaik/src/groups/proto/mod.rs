@@ -1,3 +1,4 @@
 //! What decides in groups, free of tasks, clocks and sockets.
 
+pub(crate) mod roster;
 pub(crate) mod session;
