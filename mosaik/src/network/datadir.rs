@@ -89,21 +89,10 @@ fn belong(dir: &Path, network: NetworkId) -> Result<(), BuildError> {
         Ok(found) if found == digest.as_bytes() => Ok(()),
         Ok(_) => Err(BuildError::DataDirOfAnotherNetwork { path: dir.into() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            store(dir, &path, digest.as_bytes()).map_err(|error| unusable(&path, &error))
+            fs::store(dir, &path, digest.as_bytes()).map_err(|error| unusable(&path, &error))
         }
         Err(error) => Err(unusable(&path, &error)),
     }
-}
-
-/// Writes a file that only its owner can read, beside its place, and renames it there, so that a crash leaves
-/// a whole file or none.
-pub(super) fn store(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let partial = path.with_added_extension("new");
-    let mut file = fs::File::create_private(&partial)?;
-    file.write(bytes)?;
-    file.sync()?;
-    fs::rename(&partial, path)?;
-    fs::sync_dir(dir)
 }
 
 fn unusable(path: &Path, error: &io::Error) -> BuildError {

@@ -5,7 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::datadir;
 use crate::{
     id::SecretKey,
     rt::{self, fs},
@@ -29,7 +28,7 @@ pub(super) fn load_or_create(dir: &Path) -> Result<SecretKey, (PathBuf, io::Erro
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = SecretKey::from_bytes(rt::random_bytes());
-            datadir::store(dir, &path, &key.to_bytes()).map_err(|error| (path, error))?;
+            fs::store(dir, &path, &key.to_bytes()).map_err(|error| (path, error))?;
             Ok(key)
         }
         Err(error) => Err((path, error)),

@@ -52,8 +52,14 @@ struct File {
     pending: Vec<Write>,
 }
 
-/// Bytes, and where they go.
-type Write = (usize, Vec<u8>);
+/// What is done to a file.
+#[derive(Debug)]
+enum Write {
+    /// Bytes, and where they go.
+    Bytes(usize, Vec<u8>),
+    /// Its length is so many bytes; new ones are zero.
+    Len(usize),
+}
 
 /// What is wrong with a disk.
 #[derive(Clone, Debug)]
@@ -68,6 +74,11 @@ pub(crate) struct Faults {
     pub(crate) stalled_until: Option<Instant>,
     /// How long a sync takes.
     pub(crate) sync_latency: Duration,
+    /// Changes that still work; the power is cut before the next, and nothing works until the machine
+    /// crashed.
+    pub(crate) cut_after: Option<u64>,
+    /// Changes that still work; from the next on, every write and sync fails with this.
+    pub(crate) fail_after: Option<(u64, io::ErrorKind)>,
 }
 
 impl Default for Faults {
@@ -78,6 +89,8 @@ impl Default for Faults {
             capacity: None,
             stalled_until: None,
             sync_latency: SYNC_LATENCY,
+            cut_after: None,
+            fail_after: None,
         }
     }
 }
@@ -135,9 +148,11 @@ impl Disk {
             files,
             random,
             life,
+            faults,
             ..
         } = &mut *state;
         *life += 1;
+        faults.cut_after = None;
         // A directory that was not synced has some of its changes, in no order.
         let changed: BTreeSet<PathBuf> = names
             .keys()
@@ -178,6 +193,7 @@ impl Disk {
     /// An empty file of that name, in place of what had it.
     pub(super) fn create(&self, path: &Path) -> io::Result<Handle> {
         let mut state = self.state();
+        state.change()?;
         state.may_write(0)?;
         let file = state.next;
         state.next += 1;
@@ -190,12 +206,29 @@ impl Disk {
         })
     }
 
+    /// The file of that name.
+    pub(super) fn open(&self, path: &Path) -> io::Result<Handle> {
+        let state = self.state();
+        state.may_read()?;
+        let file = *state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Handle {
+            disk: self.clone(),
+            file,
+            life: state.life,
+        })
+    }
+
+    /// Whether there is a file of that name.
+    pub(super) fn exists(&self, path: &Path) -> io::Result<bool> {
+        let state = self.state();
+        state.may_read()?;
+        Ok(state.names.contains_key(path))
+    }
+
     /// All that a file holds.
     pub(super) fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let state = self.state();
-        if let Some(kind) = state.faults.read_error {
-            return Err(injected(kind));
-        }
+        state.may_read()?;
         let file = state.names.get(path).and_then(|file| state.files.get(file));
         file.map(|file| file.data.clone())
             .ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -203,6 +236,7 @@ impl Disk {
 
     pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
+        state.change()?;
         state.may_write(0)?;
         let file = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         state.names.insert(to.to_path_buf(), file);
@@ -214,6 +248,7 @@ impl Disk {
         let mut state = self.state();
         let latency = state.faults.sync_latency;
         state.cost += latency;
+        state.change()?;
         state.may_write(0)?;
         let State {
             names,
@@ -232,6 +267,30 @@ impl Disk {
 }
 
 impl State {
+    /// Counts a change; an error if the power is cut.
+    fn change(&mut self) -> io::Result<()> {
+        match &mut self.faults.cut_after {
+            Some(0) => return Err(injected(io::ErrorKind::NotConnected)),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        match &mut self.faults.fail_after {
+            Some((0, kind)) => self.faults.write_error = Some(*kind),
+            Some((left, _)) => *left -= 1,
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn may_read(&self) -> io::Result<()> {
+        if self.faults.cut_after == Some(0) {
+            return Err(injected(io::ErrorKind::NotConnected));
+        }
+        self.faults
+            .read_error
+            .map_or(Ok(()), |kind| Err(injected(kind)))
+    }
+
     /// Whether `more` bytes can be written.
     fn may_write(&self, more: usize) -> io::Result<()> {
         if let Some(kind) = self.faults.write_error {
@@ -250,24 +309,31 @@ impl State {
 }
 
 impl File {
-    fn apply(data: &mut Vec<u8>, (at, bytes): &Write) {
-        let end = at + bytes.len();
-        if data.len() < end {
-            data.resize(end, 0);
+    fn apply(data: &mut Vec<u8>, write: &Write) {
+        match write {
+            Write::Bytes(at, bytes) => {
+                let end = at + bytes.len();
+                if data.len() < end {
+                    data.resize(end, 0);
+                }
+                data[*at..end].copy_from_slice(bytes);
+            }
+            Write::Len(len) => data.resize(*len, 0),
         }
-        data[*at..end].copy_from_slice(bytes);
     }
 
     fn crash(&mut self, random: &mut StdRng) {
         let last = self.pending.len().saturating_sub(1);
-        for (n, (at, mut bytes)) in self.pending.drain(..).enumerate() {
+        for (n, mut write) in self.pending.drain(..).enumerate() {
             if !random.random_bool(0.5) {
                 continue;
             }
-            if n == last {
+            if let Write::Bytes(_, bytes) = &mut write
+                && n == last
+            {
                 bytes.truncate(random.random_range(0..=bytes.len()));
             }
-            Self::apply(&mut self.durable, &(at, bytes));
+            Self::apply(&mut self.durable, &write);
         }
         self.data.clone_from(&self.durable);
     }
@@ -286,23 +352,53 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    pub(super) fn write_at(&mut self, at: usize, bytes: &[u8]) -> io::Result<()> {
+    /// How many bytes it holds.
+    pub(super) fn len(&self) -> io::Result<usize> {
+        let state = self.open()?;
+        state.may_read()?;
+        let file = state.files.get(&self.file).ok_or(io::ErrorKind::NotFound)?;
+        Ok(file.data.len())
+    }
+
+    /// Fills `out` with what is there.
+    pub(super) fn read_at(&self, at: usize, out: &mut [u8]) -> io::Result<()> {
+        let state = self.open()?;
+        state.may_read()?;
+        let file = state.files.get(&self.file).ok_or(io::ErrorKind::NotFound)?;
+        let end = at.saturating_add(out.len());
+        let held = file.data.get(at..end).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(held);
+        Ok(())
+    }
+
+    pub(super) fn write_at(&self, at: usize, bytes: &[u8]) -> io::Result<()> {
+        self.write(at + bytes.len(), Write::Bytes(at, bytes.to_vec()))
+    }
+
+    /// Makes it so many bytes long.
+    pub(super) fn set_len(&self, len: usize) -> io::Result<()> {
+        self.write(len, Write::Len(len))
+    }
+
+    /// Does what needs room up to `end`.
+    fn write(&self, end: usize, write: Write) -> io::Result<()> {
         let mut state = self.open()?;
+        state.change()?;
         let len = state.files.get(&self.file).map_or(0, |f| f.data.len());
-        state.may_write((at + bytes.len()).saturating_sub(len))?;
+        state.may_write(end.saturating_sub(len))?;
         let file = state.files.get_mut(&self.file);
         let file = file.ok_or(io::ErrorKind::NotFound)?;
-        let write = (at, bytes.to_vec());
         File::apply(&mut file.data, &write);
         file.pending.push(write);
         Ok(())
     }
 
     /// Brings what was written to the medium.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
+    pub(super) fn sync(&self) -> io::Result<()> {
         let mut state = self.open()?;
         let latency = state.faults.sync_latency;
         state.cost += latency;
+        state.change()?;
         let failed = state.faults.write_error;
         let file = state.files.get_mut(&self.file);
         let file = file.ok_or(io::ErrorKind::NotFound)?;
@@ -333,7 +429,7 @@ mod tests {
     use super::*;
 
     fn file(disk: &Disk, path: &str, bytes: &[u8]) -> Handle {
-        let mut file = disk.create(Path::new(path)).unwrap();
+        let file = disk.create(Path::new(path)).unwrap();
         file.write_at(0, bytes).unwrap();
         file
     }
@@ -361,7 +457,7 @@ mod tests {
     #[test]
     fn what_is_not_synced_is_there_torn_or_lost() {
         let found = outcomes(|disk| {
-            let mut file = file(disk, "d/f", b"old");
+            let file = file(disk, "d/f", b"old");
             file.sync().unwrap();
             disk.sync_dir(Path::new("d")).unwrap();
             file.write_at(0, b"new").unwrap();
@@ -379,7 +475,7 @@ mod tests {
     #[test]
     fn a_failed_sync_is_not_made_good_by_a_later_one() {
         let found = outcomes(|disk| {
-            let mut file = file(disk, "d/f", b"lost");
+            let file = file(disk, "d/f", b"lost");
             disk.sync_dir(Path::new("d")).unwrap();
             disk.set_faults(|faults| faults.write_error = Some(io::ErrorKind::Other));
             assert!(file.sync().is_err());
@@ -393,7 +489,7 @@ mod tests {
     fn faults_are_what_they_say() {
         let disk = Disk::new(0);
         disk.set_faults(|faults| faults.capacity = Some(4));
-        let mut held = file(&disk, "d/f", b"1234");
+        let held = file(&disk, "d/f", b"1234");
         assert_eq!(
             held.write_at(4, b"5").unwrap_err().kind(),
             io::ErrorKind::StorageFull
@@ -406,5 +502,50 @@ mod tests {
         assert_eq!(disk.read(Path::new("d/g")).unwrap(), b"5678");
         disk.crash();
         assert!(held.write_at(0, b"x").is_err(), "its machine crashed");
+    }
+
+    #[test]
+    fn a_length_that_is_not_synced_may_be_lost() {
+        let found = outcomes(|disk| {
+            let file = file(disk, "d/f", b"1234");
+            file.sync().unwrap();
+            disk.sync_dir(Path::new("d")).unwrap();
+            file.set_len(2).unwrap();
+            file.set_len(3).unwrap();
+        });
+        let expected = [&b"1234"[..], b"123", b"12", b"12\0"];
+        assert_eq!(found, expected.map(|bytes| Some(bytes.to_vec())).into());
+    }
+
+    #[test]
+    fn nothing_works_after_the_power_is_cut_until_the_machine_crashed() {
+        let disk = Disk::new(0);
+        let held = file(&disk, "d/f", b"1234");
+        disk.set_faults(|faults| faults.cut_after = Some(2));
+        held.sync().unwrap();
+        disk.sync_dir(Path::new("d")).unwrap();
+        assert!(held.write_at(0, b"5678").is_err());
+        assert!(held.sync().is_err());
+        assert!(held.read_at(0, &mut [0; 4]).is_err());
+        disk.crash();
+        assert_eq!(disk.read(Path::new("d/f")).unwrap(), b"1234");
+        assert!(held.len().is_err(), "its machine crashed");
+        let again = disk.open(Path::new("d/f")).unwrap();
+        let mut bytes = [0; 2];
+        again.read_at(1, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"23");
+        assert!(again.read_at(3, &mut bytes).is_err(), "past the end");
+    }
+
+    #[test]
+    fn writes_fail_from_a_given_change_on() {
+        let disk = Disk::new(0);
+        let held = file(&disk, "d/f", b"1234");
+        disk.set_faults(|faults| faults.fail_after = Some((1, io::ErrorKind::StorageFull)));
+        held.write_at(0, b"5678").unwrap();
+        let refused = held.write_at(0, b"9").unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
+        assert!(held.sync().is_err());
+        assert_eq!(disk.read(Path::new("d/f")).unwrap(), b"5678");
     }
 }

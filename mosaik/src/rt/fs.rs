@@ -34,6 +34,26 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
+/// Whether there is a file of that name.
+pub(crate) fn exists(path: &Path) -> io::Result<bool> {
+    #[cfg(any(test, feature = "sim"))]
+    if let Some(disk) = disk() {
+        return disk.exists(path);
+    }
+    fs::exists(path)
+}
+
+/// Writes a file that only its owner can read, beside its place, and renames it there, so that a crash leaves
+/// a whole file or none.
+pub(crate) fn store(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let partial = path.with_added_extension("new");
+    let mut file = File::create_private(&partial)?;
+    file.write(bytes)?;
+    file.sync()?;
+    rename(&partial, path)?;
+    sync_dir(dir)
+}
+
 /// Gives a file another name, in place of the file that had it. Durable once the directory is synced.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     #[cfg(any(test, feature = "sim"))]
@@ -54,7 +74,7 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A file that is being written.
+/// An open file.
 #[derive(Debug)]
 pub(crate) struct File(Kind);
 
@@ -73,30 +93,123 @@ impl File {
             return Ok(Self(Kind::Simulated(disk.create(path)?)));
         }
         let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
+        options.read(true).write(true).create(true).truncate(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         Ok(Self(Kind::System(options.open(path)?)))
     }
 
-    /// Writes all of `bytes` from the start of the file.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.0 {
-            Kind::System(file) => {
-                io::Seek::rewind(file)?;
-                io::Write::write_all(file, bytes)
-            }
+    /// The file of that name, to be read and written.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        #[cfg(any(test, feature = "sim"))]
+        if let Some(disk) = disk() {
+            return Ok(Self(Kind::Simulated(disk.open(path)?)));
+        }
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true);
+        Ok(Self(Kind::System(options.open(path)?)))
+    }
+
+    /// How many bytes it holds.
+    pub(crate) fn len(&self) -> io::Result<u64> {
+        match &self.0 {
+            Kind::System(file) => Ok(file.metadata()?.len()),
             #[cfg(any(test, feature = "sim"))]
-            Kind::Simulated(file) => file.write_at(0, bytes),
+            Kind::Simulated(file) => Ok(file.len()? as u64),
         }
     }
 
-    /// Brings what was written to the disk.
+    /// Makes it `len` bytes long; new ones are zero.
+    pub(crate) fn set_len(&self, len: u64) -> io::Result<()> {
+        match &self.0 {
+            Kind::System(file) => file.set_len(len),
+            #[cfg(any(test, feature = "sim"))]
+            Kind::Simulated(file) => file.set_len(place(len)?),
+        }
+    }
+
+    /// Fills `out` with the bytes from `at` on. An error when there are not as many.
+    pub(crate) fn read_at(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
+        match &self.0 {
+            Kind::System(file) => read_at(file, at, out),
+            #[cfg(any(test, feature = "sim"))]
+            Kind::Simulated(file) => file.read_at(place(at)?, out),
+        }
+    }
+
+    /// Writes all of `bytes` from `at` on.
+    pub(crate) fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        match &self.0 {
+            Kind::System(file) => write_at(file, at, bytes),
+            #[cfg(any(test, feature = "sim"))]
+            Kind::Simulated(file) => file.write_at(place(at)?, bytes),
+        }
+    }
+
+    /// Writes all of `bytes` from the start of the file.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_at(0, bytes)
+    }
+
+    /// Brings what was written to the disk, and all that the system knows of the file.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
-        match &mut self.0 {
+        match &self.0 {
             Kind::System(file) => file.sync_all(),
             #[cfg(any(test, feature = "sim"))]
             Kind::Simulated(file) => file.sync(),
         }
     }
+
+    /// Brings what was written to the disk, and what is needed to find it there.
+    pub(crate) fn sync_data(&self) -> io::Result<()> {
+        match &self.0 {
+            Kind::System(file) => file.sync_data(),
+            #[cfg(any(test, feature = "sim"))]
+            Kind::Simulated(file) => file.sync(),
+        }
+    }
+}
+
+/// A place in a simulated file, all of which is in memory.
+#[cfg(any(test, feature = "sim"))]
+fn place(at: u64) -> io::Result<usize> {
+    usize::try_from(at).map_err(|_| io::ErrorKind::FileTooLarge.into())
+}
+
+#[cfg(unix)]
+fn read_at(file: &fs::File, at: u64, out: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, at)
+}
+
+#[cfg(unix)]
+fn write_at(file: &fs::File, at: u64, bytes: &[u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+}
+
+#[cfg(windows)]
+fn read_at(file: &fs::File, mut at: u64, mut out: &mut [u8]) -> io::Result<()> {
+    while !out.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, out, at)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => {
+                out = &mut out[read..];
+                at += read as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(windows)]
+fn write_at(file: &fs::File, mut at: u64, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_write(file, bytes, at)? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => {
+                bytes = &bytes[written..];
+                at += written as u64;
+            }
+        }
+    }
+    Ok(())
 }
