@@ -1,6 +1,7 @@
 //! Groups: members that agree on one log, and on the state that follows from it.
 //!
-//! Not offered to users yet. What decides is here, in `proto`, with its proofs; what acts on it is to come.
+//! Not offered to users yet. What decides is in `proto`, with its proofs. [`storage`] keeps the logs of all
+//! groups of a node and knows nothing of consensus. What acts on them is to come.
 #![cfg_attr(
     not(test),
     expect(
@@ -11,3 +12,4 @@
 )]
 
 mod proto;
+mod storage;
