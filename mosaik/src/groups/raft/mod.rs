@@ -1,0 +1,8 @@
+//! openraft, wrapped: its types are named here and nowhere else.
+//!
+//! [`types`] is its configuration of types, [`log`] its view of a group's log.
+
+mod log;
+#[cfg(test)]
+mod tests;
+mod types;

@@ -1,0 +1,168 @@
+//! The types that openraft works with, and what becomes of them in a log.
+//!
+//! Entries carry opaque bytes with the number of their format. The ids of openraft that a log stores are
+//! those of the standard mode: a log id is a term and an index.
+//!
+//! The runtime is tokio's, whose watch channels and `select!` draw lots that no seed decides.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use bytes::Bytes;
+use openraft::{EmptyNode, EntryPayload, Membership, impls};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    groups::storage::{Kind, LogId, Record, Vote},
+    id::MemberId,
+    wire,
+};
+
+openraft::declare_raft_types!(
+    /// What openraft is instantiated with.
+    pub(crate) Types:
+        D = Proposal,
+        R = Reply,
+        NodeId = MemberId,
+        Node = EmptyNode,
+        Term = u64,
+        LeaderId = impls::leader_id_std::LeaderId<u64, MemberId>,
+        AsyncRuntime = impls::TokioRuntime,
+);
+
+/// The log id of openraft.
+pub(super) type RaftLogId = openraft::type_config::alias::LogIdOf<Types>;
+/// The vote of openraft.
+pub(super) type RaftVote = openraft::type_config::alias::VoteOf<Types>;
+/// The entry of openraft.
+pub(super) type RaftEntry = openraft::type_config::alias::EntryOf<Types>;
+
+/// What is proposed to a group: commands, encoded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Proposal {
+    /// The format of the bytes.
+    pub(crate) format: u8,
+    /// The commands.
+    pub(crate) bytes: Bytes,
+}
+
+impl fmt::Display for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes of format {}", self.bytes.len(), self.format)
+    }
+}
+
+/// What applying an entry answers, encoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reply {
+    /// The answers, in the format of the proposal.
+    pub(crate) bytes: Bytes,
+}
+
+/// Who votes and who learns, as it stands in a log.
+#[derive(Serialize, Deserialize)]
+struct Members {
+    /// The sets of voters: two of them while the group changes from one to the other.
+    voters: Vec<BTreeSet<MemberId>>,
+    /// All members, voters among them.
+    members: BTreeSet<MemberId>,
+}
+
+/// The format of [`Members`].
+const MEMBERS_FORMAT: u8 = 1;
+
+/// A log id as it stands in a log.
+pub(super) fn log_id(id: &RaftLogId) -> LogId {
+    LogId {
+        term: id.leader_id.term,
+        index: id.index,
+    }
+}
+
+/// A log id as openraft has it.
+pub(super) fn raft_log_id(id: LogId) -> RaftLogId {
+    let leader = openraft::vote::leader_id_std::CommittedLeaderId::new(id.term);
+    RaftLogId::new(leader, id.index)
+}
+
+/// A vote as it stands in a log.
+pub(super) fn vote(vote: &RaftVote) -> Vote {
+    Vote {
+        term: vote.leader_id.term,
+        candidate: vote.leader_id.voted_for,
+        committed: vote.committed,
+    }
+}
+
+/// A vote as openraft has it.
+pub(super) fn raft_vote(vote: Vote) -> RaftVote {
+    if vote.committed {
+        RaftVote::new_committed(vote.term, vote.candidate)
+    } else {
+        RaftVote::new(vote.term, vote.candidate)
+    }
+}
+
+/// An entry as it stands in a log.
+pub(super) fn record(entry: RaftEntry) -> Result<Record, wire::EncodeError> {
+    let (kind, payload) = match entry.payload {
+        EntryPayload::Blank => (Kind::Blank, Bytes::new()),
+        EntryPayload::Normal(Proposal { format, bytes }) => (Kind::Commands { format }, bytes),
+        EntryPayload::Membership(membership) => {
+            let members = Members {
+                voters: membership.get_joint_config().clone(),
+                members: membership.nodes().map(|(member, _)| *member).collect(),
+            };
+            let mut payload = vec![MEMBERS_FORMAT];
+            payload.extend(wire::encode(&members)?);
+            (Kind::Membership, payload.into())
+        }
+    };
+    Ok(Record {
+        id: log_id(&entry.log_id),
+        kind,
+        payload,
+    })
+}
+
+/// An entry as openraft has it.
+pub(super) fn raft_entry(record: Record) -> Result<RaftEntry, EntryError> {
+    let payload = match record.kind {
+        Kind::Blank => EntryPayload::Blank,
+        Kind::Commands { format } => EntryPayload::Normal(Proposal {
+            format,
+            bytes: record.payload,
+        }),
+        Kind::Membership => EntryPayload::Membership(membership(&record.payload)?),
+    };
+    Ok(RaftEntry {
+        log_id: raft_log_id(record.id),
+        payload,
+    })
+}
+
+fn membership(payload: &[u8]) -> Result<Membership<MemberId, EmptyNode>, EntryError> {
+    let (format, members) = payload.split_first().ok_or(EntryError::Short)?;
+    if *format != MEMBERS_FORMAT {
+        return Err(EntryError::Format { found: *format });
+    }
+    let Members { voters, members } = wire::decode(members)?;
+    let nodes = members.into_iter().map(|member| (member, EmptyNode::new()));
+    let nodes: BTreeMap<_, _> = nodes.collect();
+    Membership::new(voters, nodes).map_err(|error| EntryError::Members(error.to_string()))
+}
+
+/// Why an entry of a log is none to openraft.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum EntryError {
+    #[error("a membership is empty")]
+    Short,
+    #[error("a membership has format {found}, this version knows {MEMBERS_FORMAT}")]
+    Format { found: u8 },
+    #[error("a membership cannot be decoded: {0}")]
+    Malformed(#[from] wire::DecodeError),
+    #[error("a membership is none: {0}")]
+    Members(String),
+}
