@@ -151,6 +151,24 @@ fn at_every_change(fault: Fault, seeds: Range<u64>) {
     }
 }
 
+/// With no fault at all, what the engine holds is what was written to it.
+#[test]
+fn what_is_written_is_read_again() {
+    for seed in 0..100 {
+        simulated(seed, async |machine| {
+            let _named = Named(Fault::Cut, seed, u64::MAX);
+            let mut life = Life::new(seed);
+            let run = Run::open(Path::new(DIR)).await.unwrap();
+            life.write(&run).await.unwrap();
+            life.check(&run).await;
+            run.storage.close().await;
+            machine.disk().crash();
+            let run = Run::open(Path::new(DIR)).await.unwrap();
+            life.check(&run).await;
+        });
+    }
+}
+
 #[test]
 fn what_was_acknowledged_survives_a_power_cut_at_every_change() {
     at_every_change(Fault::Cut, 0..3);

@@ -282,6 +282,21 @@ fn long_logs_are_read_from_memory_and_disk() {
     });
 }
 
+/// A log that is cut and grows to where it was, in one commit, looks the same from outside.
+#[test]
+fn entries_are_replaced_within_one_commit() {
+    on_each(async |storage| {
+        let log = storage.open_group(group("g")).await.unwrap();
+        let old = (0..4).map(|index| record(1, index, vec![1; 10])).collect();
+        log.write(vec![Op::Append(old)]).await.unwrap();
+        let new: Vec<_> = (1..4).map(|index| record(1, index, vec![2; 10])).collect();
+        let cut = Op::Truncate(Some(LogId { term: 1, index: 0 }));
+        log.write(vec![cut, Op::Append(new.clone())]).await.unwrap();
+        let again = storage.open_group(group("g")).await.unwrap();
+        assert_eq!(again.read_all(1..9).await.unwrap(), new);
+    });
+}
+
 /// Storage must not make a run depend on anything but its seed.
 #[test]
 fn one_seed_writes_one_file() {
