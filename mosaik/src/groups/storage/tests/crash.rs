@@ -127,6 +127,7 @@ async fn strike(machine: &Machine, seed: u64, fault: Fault, after: u64) -> bool 
 struct Named(Fault, u64, u64);
 
 impl Drop for Named {
+    #[expect(clippy::print_stderr, reason = "it is for whoever reads a failed test")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             let Self(fault, seed, after) = self;
