@@ -1,4 +1,5 @@
 //! What decides in groups, free of tasks, clocks and sockets.
 
+pub(crate) mod founding;
 pub(crate) mod roster;
 pub(crate) mod session;
