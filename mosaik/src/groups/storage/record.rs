@@ -1,10 +1,9 @@
 //! What a log holds: entries, and what a member voted.
 
-use std::fmt;
-
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use crate::groups::proto::log_id::LogId;
 use crate::{
     id::MemberId,
     wire::{self, DecodeError, EncodeError},
@@ -17,21 +16,6 @@ pub(crate) const MAX_PAYLOAD: usize = wire::MAX_FRAME - 1024;
 const FORMAT: u8 = 1;
 /// Length of the digest in front of an entry, in bytes.
 const CHECK_LEN: usize = 8;
-
-/// Names an entry: no two different entries of a group have one id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(crate) struct LogId {
-    /// Term of the leader that proposed it.
-    pub(crate) term: u64,
-    /// Its place in the log.
-    pub(crate) index: u64,
-}
-
-impl fmt::Display for LogId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.term, self.index)
-    }
-}
 
 /// Whom a member voted for, or follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,12 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
-
+pub(crate) use crate::groups::proto::log_id::LogId;
 use crate::id::MemberId;
 
 /// Most voters that a group may ask for: beyond, each commit waits for more copies than faults warrant.
@@ -21,21 +19,6 @@ pub(crate) const FEWEST: usize = 3;
 pub(crate) const CAUGHT_UP: u64 = 1024;
 /// How long after an attempt to hand leadership to a better suited voter the next one is made.
 pub(crate) const HAND_OVER_PAUSE: Duration = Duration::from_secs(10);
-
-/// The id of a log entry: the term of the leader that wrote it, and its position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(crate) struct LogId {
-    /// The term.
-    pub(crate) term: u64,
-    /// The position in the log.
-    pub(crate) index: u64,
-}
-
-impl fmt::Display for LogId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.term, self.index)
-    }
-}
 
 /// The effective membership of a Raft group: the last one in the leader's log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
