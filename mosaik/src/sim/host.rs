@@ -253,6 +253,19 @@ impl Disk {
             .set_faults(|faults| faults.sync_latency = latency);
     }
 
+    /// Lets so many more changes (writes, syncs, new and renamed files) work and none after them, as when the
+    /// power is cut between two. [Crash](Host::crash) the host to go on.
+    pub fn cut_power_after(&self, changes: u64) {
+        self.disk()
+            .set_faults(|faults| faults.cut_after = Some(changes));
+    }
+
+    /// Lets so many more changes work, and fail from then on until the disk is [repaired](Self::repair).
+    pub fn fail_writes_after(&self, changes: u64, error: io::ErrorKind) {
+        let fault = Some((changes, error));
+        self.disk().set_faults(|faults| faults.fail_after = fault);
+    }
+
     /// Takes all faults back.
     pub fn repair(&self) {
         self.disk()

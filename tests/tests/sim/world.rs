@@ -200,6 +200,43 @@ fn a_host_that_crashes_in_a_write_finds_its_key_or_none() {
 }
 
 #[test]
+fn the_power_may_be_cut_before_any_change_of_a_disk() {
+    let world = World::new(3);
+    world.run(async {
+        let host = world.host("durable");
+        let build = || host.run(Network::builder("key").data_dir("state").build());
+        let mut cuts = 0;
+        // Until so many changes are enough to start.
+        loop {
+            host.disk().wipe();
+            host.disk().cut_power_after(cuts);
+            let built = build().await.unwrap();
+            host.crash().await;
+            let again = build().await.unwrap().unwrap().local().id();
+            host.crash().await;
+            if let Ok(first) = built {
+                assert_eq!(first.local().id(), again);
+                break;
+            }
+            cuts += 1;
+        }
+        assert!(cuts > 4, "{cuts}");
+        // The same, of a disk that fails from some change on.
+        for changes in 0..cuts {
+            host.disk().wipe();
+            host.disk().fail_writes_after(changes, io::ErrorKind::Other);
+            assert!(matches!(
+                build().await.unwrap(),
+                Err(BuildError::DataDir { .. })
+            ));
+            host.disk().repair();
+            assert!(build().await.unwrap().is_ok());
+            host.crash().await;
+        }
+    });
+}
+
+#[test]
 fn what_is_wrong_with_a_disk_is_named() {
     let world = World::new(1);
     world.run(async {
