@@ -141,10 +141,14 @@ impl SendHalf {
         if due <= rt::now() && self.side.out.borrow().arrival(due) == Some(due) {
             return deliver(&accept, halves);
         }
-        let mut out = self.side.out.clone();
+        // What is under way arrives although this end is closed meanwhile, but not once the other end is.
+        let (mut out, mut closed) = (self.side.out.clone(), halves.1.side.closed.clone());
         rt::outside(async move {
-            passage::arrived(&mut out, due).await;
-            deliver(&accept, halves);
+            tokio::select! {
+                biased;
+                () = passage::arrived(&mut out, due) => deliver(&accept, halves),
+                _ = closed.wait_for(Option::is_some) => {}
+            }
         });
     }
 
