@@ -138,9 +138,12 @@ impl Builder {
         let peer = identity.peer();
         let span = info_span!("mosaik", network = %self.network.short(), peer = %peer.short());
         let entered = span.clone();
+        let carrier = self.carrier();
+        // Hosts of a simulated world share no directory.
+        let simulated = !matches!(carrier, CarrierConfig::Iroh { .. });
         let endpoint = Endpoint::bind(Config {
             identity: Arc::new(identity),
-            carrier: self.carrier(),
+            carrier,
         });
         let endpoint = tracing::Instrument::instrument(endpoint, entered).await?;
         let tasks = Tasks::new(span);
@@ -148,12 +151,11 @@ impl Builder {
             Pool::new(endpoint.clone(), Alpn::Discovery, tasks.clone());
         let (streams_pool, streams_connections) =
             Pool::new(endpoint.clone(), Alpn::Streams, tasks.clone());
-        let local_rendezvous = self.local_rendezvous && !self.is_simulated();
         let config = discovery::Config {
             bootstrap,
             tags: self.tags,
             tickets: Vec::new(),
-            local_rendezvous,
+            local_rendezvous: self.local_rendezvous && !simulated,
             rendezvous_dir: self.rendezvous_dir,
         };
         let discovery = Discovery::start(
@@ -185,11 +187,6 @@ impl Builder {
             (None, Some(dir)) => dir.key().await,
             (None, None) => Ok(SecretKey::from_bytes(rt::random_bytes())),
         }
-    }
-
-    /// Whether the node is to run in a simulated world, whose hosts share no directory.
-    fn is_simulated(&self) -> bool {
-        !matches!(self.carrier(), CarrierConfig::Iroh { .. })
     }
 
     fn carrier(&self) -> CarrierConfig {

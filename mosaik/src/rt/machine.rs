@@ -14,7 +14,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicI64, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -27,7 +27,7 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-use super::{Instant, disk::Disk};
+use super::{Instant, disk::Disk, lock};
 
 /// Wall clock of a machine without skew when its world begins: an arbitrary day, in milliseconds since 1970.
 const FIRST_DAY: u64 = 1_750_000_000_000;
@@ -324,8 +324,4 @@ impl<F> Drop for Scoped<F> {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

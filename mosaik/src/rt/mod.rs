@@ -17,6 +17,7 @@ pub(crate) mod watch;
 
 use std::{
     future::Future,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -26,6 +27,11 @@ use rand::RngExt as _;
 use machine::Machine;
 pub(crate) use tasks::Tasks;
 pub(crate) use tokio::time::{Instant, error::Elapsed};
+
+/// Locks `mutex`, also after a panic of whoever held it: for state that is whole at every point.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The monotonic clock.
 pub(crate) fn now() -> Instant {

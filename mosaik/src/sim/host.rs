@@ -3,7 +3,7 @@
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use crate::{
     id::{NetworkId, PeerAddr, PeerId, SecretKey},
     network::{Builder, Network},
     rt::{
-        self,
+        self, lock,
         machine::{Machine, Process},
     },
     transport::memory::Fabric,
@@ -280,8 +280,4 @@ impl Disk {
     fn disk(&self) -> &rt::disk::Disk {
         self.host.inner.machine.disk()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     ops::Range,
     panic::resume_unwind,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use tokio::{runtime::Runtime, sync::mpsc};
 use super::{Conditions, Host};
 use crate::{
     rt::{
-        self, Instant,
+        self, Instant, lock,
         machine::{Machine, Panic},
     },
     transport::memory::Fabric,
@@ -316,8 +316,4 @@ impl Drop for Ambient {
         Fabric::set_ambient(self.fabric.take());
         Machine::set_outside(self.outside.take());
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

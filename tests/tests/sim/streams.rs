@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mosaik::{
     Consumer, Network, Topic as _,
-    sim::{Conditions, World},
+    sim::{Conditions, Host, World},
     streams::Event,
 };
 use mosaik_tests::{simulated, within};
@@ -246,23 +246,29 @@ fn a_slow_consumer_that_goes_on_taking_is_never_cut() {
     });
 }
 
+/// Two nodes that are cut off from each other, and the consumer on the second: it took the first of a thousand
+/// numbers, the others were sent after the cut, and the producer has ended.
+async fn ended_while_cut_off(world: &World) -> (Vec<Host>, [Network; 2], Consumer<Number>) {
+    let hosts = world.make_hosts(2);
+    let producing = simulated(world, &hosts[0]).await;
+    let consuming = simulated(world, &hosts[1]).await;
+    let producer = Number::producer(&producing);
+    let mut numbers = Number::consumer(&consuming);
+    within(producer.when().online()).await;
+    producer.send(Number(0)).await.unwrap();
+    assert_eq!(within(numbers.next()).await.unwrap().0, 0);
+    world.cut(&hosts[0], &hosts[1]);
+    for value in 1..1_000 {
+        producer.send(Number(value)).await.unwrap();
+    }
+    (hosts, [producing, consuming], numbers)
+}
+
 #[test]
 fn what_was_sent_before_the_producer_was_dropped_arrives_after_a_lost_connection() {
     let world = World::new(12);
     world.run(async {
-        let hosts = world.make_hosts(2);
-        let producing = simulated(&world, &hosts[0]).await;
-        let consuming = simulated(&world, &hosts[1]).await;
-        let producer = Number::producer(&producing);
-        let mut numbers = Number::consumer(&consuming);
-        within(producer.when().online()).await;
-        producer.send(Number(0)).await.unwrap();
-        assert_eq!(within(numbers.next()).await.unwrap().0, 0);
-        world.cut(&hosts[0], &hosts[1]);
-        for value in 1..1_000 {
-            producer.send(Number(value)).await.unwrap();
-        }
-        drop(producer);
+        let (hosts, _networks, mut numbers) = ended_while_cut_off(&world).await;
         within(numbers.when().offline()).await;
         world.heal(&hosts[0], &hosts[1]);
         assert_eq!(told(&mut numbers, 1_000, 1).await, (999, 0));
@@ -273,19 +279,7 @@ fn what_was_sent_before_the_producer_was_dropped_arrives_after_a_lost_connection
 fn a_consumer_that_comes_back_too_late_to_an_ended_producer_is_told_what_it_missed() {
     let world = World::new(13);
     world.run(async {
-        let hosts = world.make_hosts(2);
-        let producing = simulated(&world, &hosts[0]).await;
-        let consuming = simulated(&world, &hosts[1]).await;
-        let producer = Number::producer(&producing);
-        let mut numbers = Number::consumer(&consuming);
-        within(producer.when().online()).await;
-        producer.send(Number(0)).await.unwrap();
-        assert_eq!(within(numbers.next()).await.unwrap().0, 0);
-        world.cut(&hosts[0], &hosts[1]);
-        for value in 1..1_000 {
-            producer.send(Number(value)).await.unwrap();
-        }
-        drop(producer);
+        let (hosts, [producing, consuming], mut numbers) = ended_while_cut_off(&world).await;
         let mut catalogs = consuming.discovery().watch();
         within(async { while catalogs.next().await.unwrap().contains(&hosts[0].peer()) {} }).await;
         // Until long after the place was given up.

@@ -2,7 +2,7 @@
 
 use std::{
     ops::Range,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use tokio::sync::oneshot;
@@ -15,7 +15,10 @@ use super::{
     state::{GroupState, Op},
     writer::{Job, Writer},
 };
-use crate::{id::GroupId, rt};
+use crate::{
+    id::GroupId,
+    rt::{self, lock},
+};
 
 /// The log of one group, opened. Clones share it. Opening it again fences it.
 ///
@@ -268,8 +271,4 @@ impl View {
         self.recent.begin(first);
         Ok(())
     }
-}
-
-fn lock(view: &Mutex<View>) -> MutexGuard<'_, View> {
-    view.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -14,7 +14,7 @@ use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use ::redb::{Database, ReadableDatabase as _};
@@ -26,7 +26,7 @@ use super::{
     record::Record,
     state::{GroupState, Op},
 };
-use crate::{id::GroupId, wire::EncodeError};
+use crate::{id::GroupId, rt::lock, wire::EncodeError};
 
 type Records<'a> = ::redb::Table<'a, &'static [u8; 40], &'static [u8]>;
 
@@ -301,8 +301,4 @@ impl<E: Into<::redb::Error>> From<E> for Error {
     fn from(error: E) -> Self {
         Self::Database(error.into())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
