@@ -16,12 +16,13 @@ mod tasks;
 pub(crate) mod watch;
 
 use std::{
+    convert::Infallible,
     future::Future,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use rand::RngExt as _;
+use rand::{Rng as _, RngExt as _, TryRng};
 
 #[cfg(any(test, feature = "sim"))]
 use machine::Machine;
@@ -82,22 +83,39 @@ pub(crate) fn random_u64() -> u64 {
 /// Random bytes.
 pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    #[cfg(any(test, feature = "sim"))]
-    if let Some(machine) = Machine::current() {
-        machine.random().fill(&mut bytes[..]);
-        return bytes;
-    }
-    rand::rng().fill(&mut bytes[..]);
+    Random.fill_bytes(&mut bytes);
     bytes
+}
+
+/// The source of chance, for who wants a generator of the crate `rand`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Random;
+
+impl TryRng for Random {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(u32::from_le_bytes(random_bytes()))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(random_u64())
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        #[cfg(any(test, feature = "sim"))]
+        if let Some(machine) = Machine::current() {
+            machine.random().fill_bytes(bytes);
+            return Ok(());
+        }
+        rand::rng().fill_bytes(bytes);
+        Ok(())
+    }
 }
 
 /// A duration between half of `around` and one and a half times it.
 pub(crate) fn jitter(around: Duration) -> Duration {
-    #[cfg(any(test, feature = "sim"))]
-    if let Some(machine) = Machine::current() {
-        return around.mul_f64(machine.random().random_range(0.5..1.5));
-    }
-    around.mul_f64(rand::rng().random_range(0.5..1.5))
+    around.mul_f64(Random.random_range(0.5..1.5))
 }
 
 /// Runs `future` as a task of no network and no simulated machine, as long as there is a runtime.

@@ -25,6 +25,7 @@ struct Shared<T> {
     slot: RwLock<Slot<T>>,
     changed: Notify,
     senders: AtomicUsize,
+    receivers: AtomicUsize,
 }
 
 struct Slot<T> {
@@ -54,6 +55,7 @@ impl<T> Sender<T> {
             slot: RwLock::new(Slot { version: 0, value }),
             changed: Notify::new(),
             senders: AtomicUsize::new(1),
+            receivers: AtomicUsize::new(0),
         };
         Self {
             shared: Arc::new(shared),
@@ -62,10 +64,23 @@ impl<T> Sender<T> {
 
     /// A receiver that has seen the value as it is.
     pub(crate) fn subscribe(&self) -> Receiver<T> {
+        self.shared.receivers.fetch_add(1, Ordering::Relaxed);
         Receiver {
             seen: self.shared.read().version,
             shared: self.shared.clone(),
         }
+    }
+
+    /// Puts `value` in the place of what was there, if anybody watches.
+    ///
+    /// # Errors
+    /// When nobody does: then the value is left as it was, and `value` comes back.
+    pub(crate) fn send(&self, value: T) -> Result<(), T> {
+        if self.shared.receivers.load(Ordering::Acquire) == 0 {
+            return Err(value);
+        }
+        self.send_replace(value);
+        Ok(())
     }
 
     /// Puts `value` in the place of what was there, which is returned.
@@ -208,10 +223,17 @@ async fn changed<T>(shared: &Shared<T>, seen: &mut u64) -> Result<(), Closed> {
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
+        self.shared.receivers.fetch_add(1, Ordering::Relaxed);
         Self {
             shared: self.shared.clone(),
             seen: self.seen,
         }
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.shared.receivers.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -275,6 +297,20 @@ mod tests {
         assert!(futures::FutureExt::now_or_never(receiver.changed()).is_none());
         other.send_modify(|value| *value += 1);
         receiver.changed().await.unwrap();
+    }
+
+    #[test]
+    fn what_nobody_watches_is_not_sent() {
+        let (sender, receiver) = channel(0);
+        let other = receiver.clone();
+        drop(receiver);
+        assert_eq!(sender.send(1), Ok(()));
+        drop(other);
+        assert_eq!(sender.send(2), Err(2));
+        assert_eq!(*sender.borrow(), 1);
+        let receiver = sender.subscribe();
+        assert_eq!(sender.send(3), Ok(()));
+        assert_eq!(*receiver.borrow(), 3);
     }
 
     #[tokio::test]
