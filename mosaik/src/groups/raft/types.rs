@@ -2,8 +2,6 @@
 //!
 //! Entries carry opaque bytes with the number of their format. The ids of openraft that a log stores are
 //! those of the standard mode: a log id is a term and an index.
-//!
-//! The runtime is tokio's, whose watch channels and `select!` draw lots that no seed decides.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,6 +12,7 @@ use bytes::Bytes;
 use openraft::{EmptyNode, EntryPayload, Membership, impls};
 use serde::{Deserialize, Serialize};
 
+use super::runtime::Runtime;
 use crate::{
     groups::storage::{Kind, LogId, Record, Vote},
     id::MemberId,
@@ -29,7 +28,7 @@ openraft::declare_raft_types!(
         Node = EmptyNode,
         Term = u64,
         LeaderId = impls::leader_id_std::LeaderId<u64, MemberId>,
-        AsyncRuntime = impls::TokioRuntime,
+        AsyncRuntime = Runtime,
 );
 
 /// The log id of openraft.
