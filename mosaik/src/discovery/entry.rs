@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::proto::entry::{AccessTicket, GroupInfo, Record, TopicInfo};
-use crate::id::{PeerAddr, PeerId, TopicId};
+use crate::id::{GroupId, PeerAddr, PeerId, TopicId};
 
 /// A peer as its verified, signed entry describes it. Clones are cheap.
 #[derive(Clone)]
@@ -70,6 +70,11 @@ impl Entry {
     /// The groups that it takes part in.
     pub fn groups(&self) -> &[GroupInfo] {
         &self.record.body().groups
+    }
+
+    /// What it says of a group that it takes part in, if it does.
+    pub fn group(&self, group: GroupId) -> Option<&GroupInfo> {
+        self.record.group(group)
     }
 
     /// The access tickets that it carries; nobody has checked them yet.

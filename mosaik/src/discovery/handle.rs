@@ -11,7 +11,7 @@ use super::{
     event::EVENT_BACKLOG,
     local,
     own::Own,
-    proto::entry::{AccessTicket, Body, SignedEntry, TopicInfo},
+    proto::entry::{AccessTicket, Body, GroupInfo, SignedEntry, TopicInfo},
     shared::{INPUT_BACKLOG, Input, Shared, empty_snapshot},
     snapshot::Rtts,
 };
@@ -221,6 +221,18 @@ impl Discovery {
             body.produces = produces;
             body.consumes = consumes;
         })
+    }
+
+    /// Takes part in these groups from now on, and in no others.
+    ///
+    /// # Errors
+    /// When there are too many of them, or names are too long.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for groups, which nothing starts yet")
+    )]
+    pub(crate) fn set_groups(&self, groups: Vec<GroupInfo>) -> Result<(), EntryError> {
+        self.edit(|body| body.groups = groups)
     }
 
     /// How discovery is doing.

@@ -232,6 +232,31 @@ async fn topics_and_tickets_are_carried() {
 }
 
 #[tokio::test]
+async fn groups_are_carried_and_their_changes_seen() {
+    for carrier in carriers() {
+        let nodes = network(&carrier, 2).await;
+        let [a, b] = &nodes[..] else { panic!() };
+        for charter in [None, Some([1; 16]), Some([2; 16]), None] {
+            let info = GroupInfo {
+                name: "g".into(),
+                charter,
+            };
+            a.discovery.set_groups(vec![info.clone()]).unwrap();
+            assert_eq!(a.discovery.me().group("g".into()), Some(&info));
+            let carried = |c: &Catalog| {
+                c.get(&a.id()).is_some_and(|e| {
+                    e.group("g".into()) == Some(&info) && e.group("other".into()).is_none()
+                })
+            };
+            b.until("the group arrived", carried).await;
+        }
+        a.discovery.set_groups(vec![]).unwrap();
+        let left = |c: &Catalog| c.get(&a.id()).is_some_and(|e| e.groups().is_empty());
+        b.until("the group is gone", left).await;
+    }
+}
+
+#[tokio::test]
 async fn a_graceful_departure_is_seen_within_a_second() {
     for carrier in carriers() {
         let nodes = network(&carrier, 4).await;

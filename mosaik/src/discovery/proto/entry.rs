@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{PeerAddr, PeerId, SecretKey, TopicId},
+    id::{GroupId, PeerAddr, PeerId, SecretKey, TopicId},
     wire::{self, PROTOCOL_VERSION},
 };
 
@@ -57,6 +57,9 @@ pub struct TopicInfo {
 pub struct GroupInfo {
     /// The group's name; its id is `GroupId::from_name` of it.
     pub name: String,
+    /// The epoch of the group's charter. There only if the peer is a member that the charter lists, and holds its
+    /// state: what a peer merely heard of a charter it does not repeat.
+    pub charter: Option<[u8; 16]>,
 }
 
 /// Proof of some right that a peer carries in its entry, for others to check.
@@ -224,9 +227,10 @@ impl SignedEntry {
 pub(crate) struct Record {
     body: Body,
     signed: SignedEntry,
-    /// The ids of the topics in the body, in its order: they are asked for all the time.
+    /// The ids of the topics and groups in the body, in its order: they are asked for all the time.
     produces: Vec<TopicId>,
     consumes: Vec<TopicId>,
+    groups: Vec<GroupId>,
 }
 
 impl Record {
@@ -279,9 +283,11 @@ impl Record {
             let ids = topics.iter().map(|topic| TopicId::from_name(&topic.name));
             ids.collect()
         };
+        let groups = body.groups.iter();
         Self {
             produces: ids(&body.produces),
             consumes: ids(&body.consumes),
+            groups: groups.map(|g| GroupId::from_name(&g.name)).collect(),
             body,
             signed,
         }
@@ -297,6 +303,12 @@ impl Record {
     pub(crate) fn consumes(&self, topic: TopicId) -> Option<&TopicInfo> {
         let at = self.consumes.iter().position(|id| *id == topic)?;
         self.body.consumes.get(at)
+    }
+
+    /// What it says of a group that its peer takes part in, if it does.
+    pub(crate) fn group(&self, group: GroupId) -> Option<&GroupInfo> {
+        let at = self.groups.iter().position(|id| *id == group)?;
+        self.body.groups.get(at)
     }
 
     /// Its content.
@@ -362,9 +374,9 @@ pub enum EntryError {
     /// Give both peers the same network id.
     #[error("the entry belongs to another network; give both peers the same network id")]
     ForeignNetwork,
-    /// Carry fewer or shorter tags, topics and tickets.
+    /// Carry fewer or shorter tags, topics, groups and tickets.
     #[error(
-        "an entry of {len} bytes is over the limit of {MAX_ENTRY}; carry fewer or shorter tags, topics and tickets"
+        "an entry of {len} bytes is over the limit of {MAX_ENTRY}; carry fewer or shorter tags, topics, groups and tickets"
     )]
     TooLarge {
         /// Its size in bytes.
@@ -439,6 +451,33 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn groups_are_found_by_their_id() {
+        let info = |name: &str, epoch: Option<u8>| GroupInfo {
+            name: name.into(),
+            charter: epoch.map(|byte| [byte; 16]),
+        };
+        let other = info("other", Some(1));
+        for (groups, expected) in [
+            (vec![], None),
+            (vec![other.clone()], None),
+            (vec![info("g", None)], Some(info("g", None))),
+            (vec![info("g", Some(1))], Some(info("g", Some(1)))),
+            (vec![other.clone(), info("g", None)], Some(info("g", None))),
+            (vec![info("g", Some(2)), other], Some(info("g", Some(2)))),
+        ] {
+            let mut body = record(1, 5, 2, false).body().clone();
+            body.groups = groups;
+            let bytes = Record::sign(body, &key(1)).unwrap().signed().to_bytes();
+            let signed = SignedEntry::from_bytes(&bytes).unwrap();
+            let record = Record::verify(signed, &NETWORK).unwrap();
+            let id = GroupId::from_name("g");
+            assert_eq!(record.group(id), expected.as_ref());
+            let gone = record.body().tombstone(record.version());
+            assert_eq!(Record::sign(gone, &key(1)).unwrap().group(id), None);
+        }
+    }
+
+    #[test]
     fn bad_entries_are_named() {
         let good = record(1, 5, 2, false);
         let mut forged = good.signed().clone();
@@ -487,6 +526,21 @@ pub(crate) mod tests {
             Record::sign(long, &key(1)),
             Err(EntryError::NameTooLong { .. })
         ));
+        let groups = |count, name: &str| {
+            let name = name.to_string();
+            let charter = None;
+            let groups = vec![GroupInfo { name, charter }; count];
+            let body = body.clone();
+            Record::sign(Body { groups, ..body }, &key(1)).map(drop)
+        };
+        let what = "groups";
+        let (count, limit, len) = (MAX_GROUPS + 1, MAX_GROUPS, MAX_NAME + 1);
+        let many = Err(EntryError::TooMany { what, count, limit });
+        assert_eq!(groups(count, "g"), many);
+        assert_eq!(groups(limit, "g"), Ok(()));
+        let long = Err(EntryError::NameTooLong { len });
+        assert_eq!(groups(1, &"g".repeat(len)), long);
+        assert_eq!(groups(1, "g\n"), Err(EntryError::ControlCharacter));
         for name in ["a\nb", "\u{1b}[2J", "\u{85}"] {
             let control = Body {
                 software: name.into(),
