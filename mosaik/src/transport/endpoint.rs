@@ -30,17 +30,20 @@ pub(crate) enum Alpn {
     Discovery,
     /// Stream subscriptions.
     Streams,
+    /// Consensus groups, all of them on one connection.
+    Groups,
 }
 
 impl Alpn {
     /// All of them.
-    pub(crate) const ALL: [Self; 2] = [Self::Discovery, Self::Streams];
+    pub(crate) const ALL: [Self; 3] = [Self::Discovery, Self::Streams, Self::Groups];
 
     /// Its name on the wire.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Discovery => "mosaik/discovery/1",
             Self::Streams => "mosaik/streams/1",
+            Self::Groups => "mosaik/groups/1",
         }
     }
 

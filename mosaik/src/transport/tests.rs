@@ -61,22 +61,23 @@ async fn node(
     secret: Option<&str>,
 ) -> (Node, mpsc::Receiver<Connection>) {
     let (node, connections) = bound(carrier, network, secret).await;
-    let Node {
-        endpoint: accepting,
-        pool: accept_pool,
-        tasks: accept_tasks,
-    } = node.clone();
+    accept(&node, vec![node.pool.clone()]);
+    (node, connections)
+}
+
+/// Hands what others open to `node` to `pools`, for ever.
+fn accept(node: &Node, pools: Vec<Pool>) {
+    let (accepting, tasks) = (node.endpoint.clone(), node.tasks.clone());
     node.tasks.spawn(async move {
         while let Some(incoming) = accepting.accept().await {
-            let pool = accept_pool.clone();
-            accept_tasks.spawn(async move {
-                if let Err(refused) = Pool::accept(&[pool], incoming).await {
+            let pools = pools.clone();
+            tasks.spawn(async move {
+                if let Err(refused) = Pool::accept(&pools, incoming).await {
                     tracing::debug!(?refused, "not admitted");
                 }
             });
         }
     });
-    (node, connections)
 }
 
 fn carriers() -> [CarrierConfig; 2] {
@@ -310,6 +311,67 @@ async fn simultaneous_dials_leave_one_connection() {
             within(fresh_b.recv()).await.unwrap();
             assert!(fresh_a.try_recv().is_err() && fresh_b.try_recv().is_err());
         }
+    }
+}
+
+/// A pool for each protocol of `node`.
+fn pools(node: &Node) -> (Vec<Pool>, Vec<mpsc::Receiver<Connection>>) {
+    let pool = |alpn| Pool::new(node.endpoint.clone(), alpn, node.tasks.clone());
+    Alpn::ALL.into_iter().map(pool).unzip()
+}
+
+#[test]
+fn protocols_are_known_by_their_names() {
+    for alpn in Alpn::ALL {
+        assert_eq!(Alpn::from_name(alpn.name().as_bytes()), Some(alpn));
+    }
+    for unknown in ["", "mosaik/groups/", "mosaik/groups/2", "mosaik/groups/11"] {
+        assert_eq!(Alpn::from_name(unknown.as_bytes()), None);
+    }
+}
+
+#[tokio::test]
+async fn each_protocol_has_a_connection_of_its_own() {
+    for carrier in carriers() {
+        let (a, _) = bound(carrier.clone(), "n", None).await;
+        let (b, _) = bound(carrier, "n", None).await;
+        let ((a_pools, _a_fresh), (b_pools, mut b_fresh)) = (pools(&a), pools(&b));
+        accept(&b, b_pools);
+        let addr = b.addr().await;
+        let mut ends = Vec::new();
+        for (n, alpn) in Alpn::ALL.into_iter().enumerate() {
+            let near = within(a_pools[n].connect(&addr)).await.unwrap();
+            let far = within(b_fresh[n].recv()).await.unwrap();
+            assert_eq!((near.alpn(), far.alpn()), (alpn, alpn));
+            ends.push((near, far));
+        }
+        assert!(b_fresh.iter_mut().all(|fresh| fresh.try_recv().is_err()));
+        while let Some((near, far)) = ends.pop() {
+            near.close(CloseCode::Done, "");
+            assert_eq!(within(far.closed()).await.code, CloseCode::Done);
+            let open = |(near, far): &(Connection, Connection)| near.is_open() && far.is_open();
+            assert!(ends.iter().all(open));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_peer_does_not_serve_is_refused() {
+    for carrier in carriers() {
+        let (a, _) = bound(carrier.clone(), "n", None).await;
+        let (b, mut fresh) = node(carrier, "n", None).await;
+        let addr = b.addr().await;
+        for pool in pools(&a).0 {
+            match within(pool.connect(&addr)).await {
+                Ok(connection) => assert_eq!(connection.alpn(), Alpn::Streams),
+                Err(ConnectError::Refused { code, .. }) => {
+                    assert_eq!(code, CloseCode::UnknownProtocol);
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(within(fresh.recv()).await.unwrap().alpn(), Alpn::Streams);
+        assert!(fresh.try_recv().is_err());
     }
 }
 
