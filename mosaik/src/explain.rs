@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::{
     discovery::{BootstrapStatus, DiscoveryStatus, RendezvousStatus},
+    groups::GroupExplanation,
     id::{NetworkId, PeerAddr},
     streams::StreamsStatus,
 };
@@ -18,6 +19,7 @@ pub struct Explanation {
     pub(crate) stopped: bool,
     pub(crate) discovery: DiscoveryStatus,
     pub(crate) streams: StreamsStatus,
+    pub(crate) groups: Vec<GroupExplanation>,
 }
 
 impl fmt::Display for Explanation {
@@ -31,7 +33,10 @@ impl fmt::Display for Explanation {
             writeln!(f, "no address known yet: nobody can dial this peer")?;
         }
         self.discovery(f)?;
-        write!(f, "{}", self.streams)
+        write!(f, "{}", self.streams)?;
+        self.groups
+            .iter()
+            .try_for_each(|group| write!(f, "{group}"))
     }
 }
 

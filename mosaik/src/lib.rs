@@ -67,7 +67,7 @@
 pub mod declare;
 pub mod discovery;
 mod explain;
-mod groups;
+pub mod groups;
 mod id;
 mod metrics;
 mod network;
@@ -87,6 +87,7 @@ pub mod cli;
 pub use declare::declarations;
 pub use discovery::{Catalog, Discovery, Entry};
 pub use explain::Explanation;
+pub use groups::{Group, Groups};
 pub use id::{
     GroupId, MemberId, NetworkId, ParseAddrError, PeerAddr, PeerId, SecretKey, StoreId, Tag,
     Ticket, TopicId,

@@ -25,9 +25,16 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Encode
     postcard::to_stdvec(value).map_err(EncodeError::Unsupported)
 }
 
+/// Decodes a value that `bytes` begin with; says what follows it.
+pub(crate) fn decode_first<'a, T: Deserialize<'a>>(
+    bytes: &'a [u8],
+) -> Result<(T, &'a [u8]), DecodeError> {
+    postcard::take_from_bytes(bytes).map_err(DecodeError::Malformed)
+}
+
 /// Decodes a value that fills `bytes`.
 pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
-    let (value, rest) = postcard::take_from_bytes(bytes).map_err(DecodeError::Malformed)?;
+    let (value, rest) = decode_first(bytes)?;
     if rest.is_empty() {
         Ok(value)
     } else {

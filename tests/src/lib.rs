@@ -1,6 +1,8 @@
 //! What the test suites share: nodes that keep to themselves, deadlines, child processes.
 
 mod child;
+pub mod groups;
+pub mod machines;
 
 /// The page of the book whose examples need the feature `sim`.
 #[cfg(doctest)]

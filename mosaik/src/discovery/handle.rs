@@ -227,10 +227,6 @@ impl Discovery {
     ///
     /// # Errors
     /// When there are too many of them, or names are too long.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for groups, which nothing starts yet")
-    )]
     pub(crate) fn set_groups(&self, groups: Vec<GroupInfo>) -> Result<(), EntryError> {
         self.edit(|body| body.groups = groups)
     }

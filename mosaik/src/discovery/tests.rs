@@ -240,6 +240,7 @@ async fn groups_are_carried_and_their_changes_seen() {
             let info = GroupInfo {
                 name: "g".into(),
                 charter,
+                writer: true,
             };
             a.discovery.set_groups(vec![info.clone()]).unwrap();
             assert_eq!(a.discovery.me().group("g".into()), Some(&info));

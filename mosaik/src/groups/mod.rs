@@ -1,17 +1,52 @@
 //! Groups: members that agree on one log, and on the state that follows from it.
 //!
-//! Not offered to users yet. What decides is in `proto`, with its proofs. [`storage`] keeps the logs of all
-//! groups of a node and knows nothing of consensus; [`raft`] is the only place that knows openraft, whose types
-//! never leave it. What acts on them is to come.
-#![cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        unused_imports,
-        reason = "nothing acts on the protocols of groups yet"
-    )
-)]
+//! A state machine is replicated to every member; a command is acknowledged once a majority of the voters has
+//! it, and is applied exactly once everywhere, in one order. The members find each other and agree on who founds
+//! the group by themselves; Raft takes it from there.
+//!
+//! # What is promised
+//! With two founders or more: an acknowledged command is never lost, undone or applied twice; a query sees every
+//! command acknowledged before it; a minority never acknowledges anything. With one founder, the default, that
+//! holds as long as the founder lives: that is for development, and a warning says so.
+//!
+//! # Where to look
+//! - [`Groups`] are the groups of a node, from [`Network::groups`](crate::Network::groups); its
+//!   [`builder`](Groups::builder) holds the options.
+//! - [`StateMachine`] is what a group replicates.
+//! - [`Group`] is a handle: commands, queries, conditions, events, and an explanation of what it waits for.
 
+mod bonds;
+mod client;
+mod condition;
+mod driver;
+mod error;
+mod event;
+mod follow;
+mod forward;
+mod front;
+mod group;
+mod handle;
+mod machine;
+mod notes;
+mod options;
+mod progress;
+mod proposer;
 mod proto;
 mod raft;
+mod reads;
+mod replica;
+mod route;
+mod shared;
+mod status;
 mod storage;
+
+pub use condition::When;
+pub use error::{GroupError, Pending, Refusal, TransferError, Unavailable};
+pub use event::{Event, Events};
+pub use group::{Group, Member, Version};
+pub use handle::{GroupBuilder, Groups};
+pub use machine::{Ctx, StateMachine};
+pub use options::{Durability, Options, Preference};
+pub use status::GroupExplanation;
+
+pub(crate) use handle::Config;

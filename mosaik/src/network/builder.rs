@@ -15,7 +15,8 @@ use crate::transport::memory::Fabric;
 use crate::{
     declare::{self, ConflictError},
     discovery::{self, Discovery, EntryError},
-    id::{NetworkId, ParseAddrError, SecretKey},
+    groups::{self, Groups},
+    id::{NetworkId, ParseAddrError, PeerAddr, SecretKey},
     rt::{self, Tasks},
     streams::Streams,
     transport::{Alpn, BindError, CarrierConfig, Config, Endpoint, Identity, Pool},
@@ -35,6 +36,7 @@ pub struct Builder {
     bind: Vec<SocketAddr>,
     local_rendezvous: bool,
     rendezvous_dir: Option<PathBuf>,
+    founders: usize,
 }
 
 impl Builder {
@@ -50,6 +52,7 @@ impl Builder {
             bind: Vec::new(),
             local_rendezvous: true,
             rendezvous_dir: None,
+            founders: 1,
         }
     }
 
@@ -59,8 +62,8 @@ impl Builder {
         self
     }
 
-    /// A directory that keeps this peer's secret key across restarts, for one process at a time and for this
-    /// network only. Default: none, everything is volatile.
+    /// A directory that keeps this peer's secret key and the logs of its groups across restarts, for one process at
+    /// a time and for this network only. Default: none, everything is volatile.
     pub fn data_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.data_dir = Some(dir.as_ref().to_path_buf());
         self
@@ -114,6 +117,14 @@ impl Builder {
         self
     }
 
+    /// How many members found a group together that does not say so itself. Default: 1, *development mode*, in
+    /// which one node is a group at once. Say 3 in production: nothing that is acknowledged is lost then, whatever
+    /// single machine fails.
+    pub fn founders(mut self, founders: usize) -> Self {
+        self.founders = founders;
+        self
+    }
+
     /// Starts the node. Waits for nothing outside this machine.
     ///
     /// # Errors
@@ -146,16 +157,34 @@ impl Builder {
             carrier,
         });
         let endpoint = tracing::Instrument::instrument(endpoint, entered).await?;
-        let tasks = Tasks::new(span);
-        let (discovery_pool, discovery_connections) =
-            Pool::new(endpoint.clone(), Alpn::Discovery, tasks.clone());
-        let (streams_pool, streams_connections) =
-            Pool::new(endpoint.clone(), Alpn::Streams, tasks.clone());
+        self.start(endpoint, bootstrap, data_dir, simulated, Tasks::new(span))
+    }
+
+    /// Starts everything on an endpoint.
+    fn start(
+        self,
+        endpoint: Endpoint,
+        bootstrap: Vec<PeerAddr>,
+        data_dir: Option<DataDir>,
+        simulated: bool,
+        tasks: Tasks,
+    ) -> Result<Network, BuildError> {
+        let pool = |alpn| Pool::new(endpoint.clone(), alpn, tasks.clone());
+        let (discovery_pool, discovery_connections) = pool(Alpn::Discovery);
+        let (streams_pool, streams_connections) = pool(Alpn::Streams);
+        let (groups_pool, groups_connections) = pool(Alpn::Groups);
+        let rendezvous = self.local_rendezvous && !simulated;
+        let groups_config = groups::Config {
+            founders: self.founders,
+            dir: data_dir.as_ref().map(DataDir::groups),
+            bootstrap: bootstrap.iter().map(|addr| addr.peer).collect(),
+            rendezvous,
+        };
         let config = discovery::Config {
             bootstrap,
             tags: self.tags,
             tickets: Vec::new(),
-            local_rendezvous: self.local_rendezvous && !simulated,
+            local_rendezvous: rendezvous,
             rendezvous_dir: self.rendezvous_dir,
         };
         let discovery = Discovery::start(
@@ -170,12 +199,20 @@ impl Builder {
             discovery.clone(),
             tasks.clone(),
         );
+        let groups = Groups::start(
+            groups_config,
+            groups_pool.clone(),
+            groups_connections,
+            discovery.clone(),
+            tasks.clone(),
+        );
         Ok(Network::start(Parts {
             id: self.network,
             endpoint,
-            pools: [discovery_pool, streams_pool],
+            pools: [discovery_pool, streams_pool, groups_pool],
             discovery,
             streams,
+            groups,
             tasks,
             data_dir,
         }))

@@ -51,6 +51,11 @@ impl DataDir {
             .map_err(|(path, error)| unusable(&path, &error))
     }
 
+    /// Where groups keep their logs and snapshots.
+    pub(super) fn groups(&self) -> PathBuf {
+        self.path.join("groups")
+    }
+
     /// Lets another process have the directory.
     pub(super) fn release(&self) {
         let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,6 +21,7 @@ use super::{BuildError, Builder, datadir::DataDir};
 use crate::{
     discovery::Discovery,
     explain::Explanation,
+    groups::Groups,
     id::{NetworkId, PeerAddr, PeerId, Ticket},
     rt::Tasks,
     streams::Streams,
@@ -62,9 +63,10 @@ struct Inner {
 pub(super) struct Parts {
     pub(super) id: NetworkId,
     pub(super) endpoint: Endpoint,
-    pub(super) pools: [Pool; 2],
+    pub(super) pools: [Pool; 3],
     pub(super) discovery: Discovery,
     pub(super) streams: Streams,
+    pub(super) groups: Groups,
     pub(super) tasks: Tasks,
     pub(super) data_dir: Option<DataDir>,
 }
@@ -122,6 +124,11 @@ impl Network {
         &self.inner.parts.streams
     }
 
+    /// Groups that agree on one state.
+    pub fn groups(&self) -> &Groups {
+        &self.inner.parts.groups
+    }
+
     /// What is online, what waits, and for what.
     pub fn explain(&self) -> Explanation {
         let parts = &self.inner.parts;
@@ -131,10 +138,11 @@ impl Network {
             stopped: self.inner.stopped.load(Ordering::Acquire),
             discovery: parts.discovery.status(),
             streams: parts.streams.status(),
+            groups: parts.groups.explain(),
         }
     }
 
-    /// Stops the node gracefully: sends nothing new, waits up to five seconds until connected consumers
+    /// Stops the node gracefully: hands over the groups that it leads, sends nothing new, waits up to five seconds until connected consumers
     /// have what was sent, says good-bye to the peers, and frees sockets, files and tasks. Every handle of
     /// this node, and of its producers and consumers, is closed then. Further calls wait for the first.
     ///
@@ -158,6 +166,7 @@ impl Parts {
     /// Lets consumers have what was sent, at most for `limit`, says good-bye, and ends everything, waiting at
     /// most for `close` until the peers confirm it. Each step may be repeated.
     async fn stop(&self, limit: Duration, close: Duration) {
+        self.groups.stop().await;
         if !self.streams.drain(limit).await {
             warn!("a consumer did not take everything before the node stopped");
         }
@@ -222,7 +231,7 @@ fn may_block() -> bool {
 }
 
 /// Admits connections until the endpoint closes.
-async fn accept(endpoint: Endpoint, pools: [Pool; 2], discovery: Discovery, tasks: Tasks) {
+async fn accept(endpoint: Endpoint, pools: [Pool; 3], discovery: Discovery, tasks: Tasks) {
     let admissions = Arc::new(Semaphore::new(MAX_ADMISSIONS));
     while let Ok(permit) = admissions.clone().acquire_owned().await {
         let Some(incoming) = endpoint.accept().await else {

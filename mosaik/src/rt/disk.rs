@@ -243,6 +243,23 @@ impl Disk {
         Ok(())
     }
 
+    /// The files in a directory.
+    pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        let state = self.state();
+        state.may_read()?;
+        let here = state.names.keys().filter(|path| path.parent() == Some(dir));
+        Ok(here.cloned().collect())
+    }
+
+    /// Who has the file open can go on with it.
+    pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.change()?;
+        state.may_write(0)?;
+        let removed = state.names.remove(path);
+        removed.map(drop).ok_or(io::ErrorKind::NotFound.into())
+    }
+
     /// Brings the names of a directory to the medium.
     pub(super) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
@@ -515,6 +532,27 @@ mod tests {
         });
         let expected = [&b"1234"[..], b"123", b"12", b"12\0"];
         assert_eq!(found, expected.map(|bytes| Some(bytes.to_vec())).into());
+    }
+
+    #[test]
+    fn a_removed_name_may_come_back_until_its_directory_is_synced() {
+        let write = |synced| {
+            move |disk: &Disk| {
+                let held = file(disk, "d/f", b"x");
+                held.sync().unwrap();
+                disk.sync_dir(Path::new("d")).unwrap();
+                disk.remove(Path::new("d/f")).unwrap();
+                assert!(disk.list(Path::new("d")).unwrap().is_empty());
+                assert!(disk.remove(Path::new("d/f")).is_err());
+                held.read_at(0, &mut [0]).unwrap();
+                if synced {
+                    disk.sync_dir(Path::new("d")).unwrap();
+                }
+            }
+        };
+        assert_eq!(outcomes(write(true)), [None].into());
+        let expected = [None, Some(b"x".to_vec())];
+        assert_eq!(outcomes(write(false)), expected.into());
     }
 
     #[test]

@@ -2,7 +2,10 @@
 //!
 //! All of it blocks; call it inside [`blocking`](super::blocking).
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 #[cfg(any(test, feature = "sim"))]
 use super::{
@@ -61,6 +64,27 @@ pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
         return disk.rename(from, to);
     }
     fs::rename(from, to)
+}
+
+/// The files in a directory, in the order of their names.
+pub(crate) fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    #[cfg(any(test, feature = "sim"))]
+    if let Some(disk) = disk() {
+        return disk.list(dir);
+    }
+    let found = fs::read_dir(dir)?.map(|found| found.map(|found| found.path()));
+    let mut found = found.collect::<io::Result<Vec<_>>>()?;
+    found.sort();
+    Ok(found)
+}
+
+/// Removes a file. Durable once the directory is synced.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    #[cfg(any(test, feature = "sim"))]
+    if let Some(disk) = disk() {
+        return disk.remove(path);
+    }
+    fs::remove_file(path)
 }
 
 /// Brings the names of a directory to the disk.

@@ -65,10 +65,6 @@ impl Tasks {
     }
 
     /// A set that can be cancelled and awaited alone, and is both with this one.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for groups, which nothing starts yet")
-    )]
     pub(crate) fn nested(&self) -> Self {
         let mut outer = self.outer.clone();
         outer.push(self.tracker.clone());

@@ -133,7 +133,7 @@ pub(super) async fn prove_as_dialer(
     connection: Connection,
     identity: &Identity,
 ) -> Result<Connection, ConnectError> {
-    let session = keying_material(&connection)?;
+    let session = connection.keying_material()?;
     let mut link = Link::<Message, Message>::open(&connection, MAX_HELLO).await?;
     let preamble = Preamble {
         magic: MAGIC,
@@ -168,7 +168,7 @@ pub(super) async fn prove_as_acceptor(
     identity: &Identity,
     gate: &impl Gate,
 ) -> Result<Connection, ConnectError> {
-    let session = keying_material(&connection)?;
+    let session = connection.keying_material()?;
     let mut link = Link::<Message, Message>::new(connection.accept_bi().await?, MAX_HELLO);
     match link.rx.recv().await {
         Ok(Some(Message::Preamble(preamble))) if preamble.magic == MAGIC => {
@@ -216,12 +216,14 @@ pub(super) async fn prove_as_acceptor(
 
 const WRONG_SECRET: &str = "the shared secrets differ; give both peers the same";
 
-/// Keying material that only the two ends of this session know.
-fn keying_material(connection: &Connection) -> Result<[u8; 32], ConnectError> {
-    match &connection.carrier {
-        Carrier::Iroh(c) => c.keying_material(),
-        #[cfg(any(test, feature = "sim"))]
-        Carrier::Memory(c) => Ok(c.keying_material()),
+impl Connection {
+    /// Keying material that only the two ends of this session know.
+    pub(crate) fn keying_material(&self) -> Result<[u8; 32], ConnectError> {
+        match &self.carrier {
+            Carrier::Iroh(c) => c.keying_material(),
+            #[cfg(any(test, feature = "sim"))]
+            Carrier::Memory(c) => Ok(c.keying_material()),
+        }
     }
 }
 

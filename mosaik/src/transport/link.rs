@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{CloseCode, Closed, Connection, RecvHalf, SendHalf};
@@ -28,6 +28,11 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Link<Tx, Rx> {
 
     /// Puts frames of at most `limit` bytes on a stream.
     pub(crate) fn new((send, recv): (SendHalf, RecvHalf), limit: usize) -> Self {
+        Self::resume((send, (recv, BytesMut::new())), limit)
+    }
+
+    /// Puts frames of at most `limit` bytes on a stream of which some bytes were read already.
+    pub(crate) fn resume((send, (recv, buffer)): Halves, limit: usize) -> Self {
         Self {
             tx: LinkSender {
                 half: send,
@@ -36,7 +41,7 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Link<Tx, Rx> {
             },
             rx: LinkReceiver {
                 half: recv,
-                buffer: BytesMut::new(),
+                buffer,
                 ended: false,
                 limit,
                 marker: PhantomData,
@@ -44,6 +49,16 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Link<Tx, Rx> {
         }
     }
 }
+
+impl<Tx: Serialize, Rx> Link<Tx, Rx> {
+    /// The bare stream, and what was read ahead of it: for frames of other types.
+    pub(crate) fn into_halves(self) -> Halves {
+        (self.tx.half, (self.rx.half, self.rx.buffer))
+    }
+}
+
+/// Both halves of a stream, with what was read ahead of it.
+pub(crate) type Halves = (SendHalf, (RecvHalf, BytesMut));
 
 /// The sending direction of a link.
 #[derive(Debug)]
@@ -82,12 +97,21 @@ pub(crate) struct LinkReceiver<T> {
     marker: PhantomData<fn() -> T>,
 }
 
-impl<T: DeserializeOwned> LinkReceiver<T> {
-    /// The next frame, or `None` behind the explicit end. Cancel-safe.
+impl<T> LinkReceiver<T> {
+    /// The content of the next frame, whatever it is, or `None` behind the explicit end. Cancel-safe.
     ///
     /// # Errors
     /// [`LinkError::Truncated`] when the stream stops without its end.
-    pub(crate) async fn recv(&mut self) -> Result<Option<T>, LinkError> {
+    pub(crate) async fn recv_frame(&mut self) -> Result<Option<Bytes>, LinkError> {
+        let Some(len) = self.fill().await? else {
+            return Ok(None);
+        };
+        self.buffer.advance(HEADER_LEN);
+        Ok(Some(self.buffer.split_to(len).freeze()))
+    }
+
+    /// Reads until the buffer begins with a whole frame, and says how long its content is.
+    async fn fill(&mut self) -> Result<Option<usize>, LinkError> {
         if self.ended {
             return Ok(None);
         }
@@ -98,9 +122,7 @@ impl<T: DeserializeOwned> LinkReceiver<T> {
                     return Ok(None);
                 };
                 if body.len() >= len {
-                    let value = wire::decode(&body[..len]);
-                    self.buffer.advance(HEADER_LEN + len);
-                    return Ok(Some(value?));
+                    return Ok(Some(len));
                 }
             }
             self.buffer.reserve(READ_SIZE);
@@ -108,6 +130,21 @@ impl<T: DeserializeOwned> LinkReceiver<T> {
                 return Err(LinkError::Truncated);
             }
         }
+    }
+}
+
+impl<T: DeserializeOwned> LinkReceiver<T> {
+    /// The next frame, or `None` behind the explicit end. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`LinkError::Truncated`] when the stream stops without its end.
+    pub(crate) async fn recv(&mut self) -> Result<Option<T>, LinkError> {
+        let Some(len) = self.fill().await? else {
+            return Ok(None);
+        };
+        let value = wire::decode(&self.buffer[HEADER_LEN..HEADER_LEN + len]);
+        self.buffer.advance(HEADER_LEN + len);
+        Ok(Some(value?))
     }
 
     /// The bare half and what it has read ahead, for bytes of another framing.

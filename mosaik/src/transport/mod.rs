@@ -30,7 +30,7 @@ pub use endpoint::{BindError, ConnectError};
 pub(crate) use admission::Identity;
 pub(crate) use connection::{Closed, Connection, RecvHalf, SendHalf};
 pub(crate) use endpoint::{Alpn, CarrierConfig, Config, Endpoint, Incoming, NotAdmitted};
-pub(crate) use link::{Link, LinkError, LinkReceiver, LinkSender};
+pub(crate) use link::{Halves, Link, LinkError, LinkReceiver, LinkSender};
 pub(crate) use pool::Pool;
 
 use std::time::Duration;

@@ -3,5 +3,6 @@
 mod delivery;
 mod discovery;
 mod gaps;
+mod groups;
 mod streams;
 mod world;

@@ -57,6 +57,8 @@ pub struct TopicInfo {
 pub struct GroupInfo {
     /// The group's name; its id is `GroupId::from_name` of it.
     pub name: String,
+    /// Whether it may vote; else it only observes.
+    pub writer: bool,
     /// The epoch of the group's charter. There only if the peer is a member that the charter lists, and holds its
     /// state: what a peer merely heard of a charter it does not repeat.
     pub charter: Option<[u8; 16]>,
@@ -454,6 +456,7 @@ pub(crate) mod tests {
     fn groups_are_found_by_their_id() {
         let info = |name: &str, epoch: Option<u8>| GroupInfo {
             name: name.into(),
+            writer: epoch.is_none(),
             charter: epoch.map(|byte| [byte; 16]),
         };
         let other = info("other", Some(1));
@@ -528,8 +531,12 @@ pub(crate) mod tests {
         ));
         let groups = |count, name: &str| {
             let name = name.to_string();
-            let charter = None;
-            let groups = vec![GroupInfo { name, charter }; count];
+            let info = GroupInfo {
+                name,
+                writer: true,
+                charter: None,
+            };
+            let groups = vec![info; count];
             let body = body.clone();
             Record::sign(Body { groups, ..body }, &key(1)).map(drop)
         };

@@ -1,6 +1,6 @@
 //! Sessions: how a command that is sent again is applied once.
 //!
-//! A client opens a session by a command of its own; the log index of that command is the session's id, so that
+//! A client opens a session by a command of its own; where that stands in the log is the session's id, so that
 //! no two sessions ever share one. Every command of the session carries a sequence number, and the lowest
 //! number whose answer the client still waits for. The [`Sessions`] are a part of the replicated state: each
 //! replica keeps the answers from that lowest number on, and answers a command that it has applied before with
@@ -27,7 +27,7 @@ pub(crate) const WINDOW_BYTES: usize = 4 << 20;
 /// Uptime after which a session that is not used expires, in milliseconds: an hour.
 pub(crate) const EXPIRY: u64 = 60 * 60 * 1000;
 
-/// The log index of the entry that opened a session.
+/// Where in the log a session was opened: made of the entry's index and the place in the entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct SessionId(pub(crate) u64);
 
@@ -83,11 +83,11 @@ struct Session {
 }
 
 impl Sessions {
-    /// Opens the session of the entry at `index`, for a client of `peer`.
+    /// Opens the session that is named by where it is opened, for a client of `peer`.
     ///
     /// # Errors
     /// When there are too many.
-    pub(crate) fn open(&mut self, index: u64, peer: PeerId) -> Result<SessionId, TooMany> {
+    pub(crate) fn open(&mut self, place: u64, peer: PeerId) -> Result<SessionId, TooMany> {
         if self.open.len() >= MAX_SESSIONS {
             return Err(TooMany);
         }
@@ -98,7 +98,7 @@ impl Sessions {
             answers: BTreeMap::new(),
             bytes: 0,
         };
-        let id = SessionId(index);
+        let id = SessionId(place);
         self.open.insert(id, session);
         Ok(id)
     }
@@ -163,7 +163,17 @@ impl Sessions {
         self.uptime
     }
 
+    /// Whether it is what steps can have led to, as far as later steps rely on it: for one that was decoded.
+    pub(crate) fn is_sound(&self) -> bool {
+        let sound = |session: &Session| {
+            let bytes: usize = session.answers.values().map(Bytes::len).sum();
+            session.used <= self.uptime && session.bytes == bytes
+        };
+        self.open.len() <= MAX_SESSIONS && self.open.values().all(sound)
+    }
+
     /// Number of open sessions.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.open.len()
     }
@@ -279,6 +289,22 @@ mod tests {
         assert_eq!(sessions.open(0, PEER), Err(TooMany));
     }
 
+    #[test]
+    fn a_state_that_no_steps_lead_to_is_found() {
+        let mut sessions = Sessions::default();
+        let id = sessions.open(1, PEER).unwrap();
+        sessions.record(request(id, 0, 0), answer(0));
+        assert!(sessions.is_sound());
+        let change = |change: fn(&mut Session)| {
+            let mut changed = sessions.clone();
+            changed.open.values_mut().for_each(change);
+            changed.is_sound()
+        };
+        assert!(!change(|session| session.bytes -= 1));
+        assert!(!change(|session| session.used += 1));
+        assert!(!change(|session| session.answers.clear()));
+    }
+
     /// One client that sends commands, some of them several times, which arrive in any order.
     #[derive(Debug, Default)]
     struct Client {
@@ -339,6 +365,7 @@ mod tests {
                     prop_assert!(applied.contains_key(&sequence));
                 }
             }
+            prop_assert!(sessions.is_sound());
             // It is the same state after a snapshot.
             let bytes = crate::wire::encode(&sessions).unwrap();
             prop_assert_eq!(crate::wire::decode::<Sessions>(&bytes).unwrap(), sessions);

@@ -1,9 +1,10 @@
 //! A group's log, as openraft wants it.
 
 use std::{
-    fmt::Debug,
+    fmt::{self, Debug},
     io,
     ops::{Bound, RangeBounds},
+    sync::Arc,
 };
 
 use futures::{Stream, stream};
@@ -21,15 +22,25 @@ use crate::groups::storage::{Failure, GroupLog, LogId, Op, ReadError, Record, Wr
 const READ_BYTES: usize = 1024 * 1024;
 
 /// The log of one group for openraft: store and reader in one. Clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct RaftLog {
     log: GroupLog,
+    led: Option<Arc<OnLed>>,
 }
+
+/// Called before the first entry of a leader is in the log.
+type OnLed = dyn Fn() + Send + Sync;
 
 impl RaftLog {
     /// Adapts `log`.
     pub(crate) fn new(log: GroupLog) -> Self {
-        Self { log }
+        Self { log, led: None }
+    }
+
+    /// Calls `led` before entries of a leader are put into the log. The first entry, which founds it, has none.
+    pub(crate) fn when_led(mut self, led: impl Fn() + Send + Sync + 'static) -> Self {
+        self.led = Some(Arc::new(led));
+        self
     }
 
     async fn write(&self, op: Op) -> io::Result<()> {
@@ -152,6 +163,11 @@ impl RaftLogStorage<Types> for RaftLog {
         let records: Vec<Record> = records
             .collect::<Result<_, _>>()
             .map_err(io::Error::other)?;
+        if let Some(led) = &self.led
+            && records.iter().any(|record| record.id.term > 0)
+        {
+            led();
+        }
         let done = move |result: Result<(), WriteError>| {
             callback.io_completed(result.map_err(write_error));
         };
@@ -165,6 +181,14 @@ impl RaftLogStorage<Types> for RaftLog {
 
     async fn purge(&mut self, upto: RaftLogId) -> io::Result<()> {
         self.write(Op::Purge(types::log_id(&upto))).await
+    }
+}
+
+impl Debug for RaftLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RaftLog")
+            .field("log", &self.log)
+            .finish_non_exhaustive()
     }
 }
 

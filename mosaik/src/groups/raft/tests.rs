@@ -1,5 +1,7 @@
 //! openraft's own tests of a log, on every engine.
 
+mod machine;
+
 use std::{
     io,
     sync::{

@@ -27,9 +27,11 @@ pub(crate) trait LogEngine: fmt::Debug + Send + Sync + 'static {
     fn mark(&self) -> Result<(), Failure>;
 
     /// What a group's log is, besides its entries; `None` if it was never opened.
+    #[cfg(test)]
     fn state(&self, group: GroupId) -> Result<Option<GroupState>, Failure>;
 
     /// All groups that have a log.
+    #[cfg(test)]
     fn groups(&self) -> Result<Vec<GroupId>, Failure>;
 
     /// The entries from `range.start` on that exist, in order, before `range.end`, and up to the one that

@@ -1,9 +1,6 @@
 //! What a node holds: its storage.
 
-use std::{
-    path::Path,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{path::Path, sync::Arc};
 
 use tokio::sync::oneshot;
 
@@ -27,6 +24,7 @@ pub(crate) struct Storage {
 }
 
 /// What a storage did so far.
+#[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Commits, each with one sync.
@@ -77,6 +75,7 @@ impl Storage {
     }
 
     /// All groups that have a log.
+    #[cfg(test)]
     pub(crate) fn groups(&self) -> Result<Vec<GroupId>, Failure> {
         self.writer.engine().groups()
     }
@@ -87,7 +86,9 @@ impl Storage {
     }
 
     /// What it did so far.
+    #[cfg(test)]
     pub(crate) fn counts(&self) -> Counts {
+        use std::sync::atomic::Ordering;
         let counters = self.writer.counters();
         Counts {
             commits: counters.commits.load(Ordering::Relaxed),

@@ -30,7 +30,7 @@ mod writer;
 
 pub(crate) use error::{Failure, ReadError, WriteError};
 pub(crate) use group::GroupLog;
-pub(crate) use record::{Kind, LogId, Record, Vote};
+pub(crate) use record::{Kind, LogId, MAX_PAYLOAD, Record, Vote};
 pub(crate) use state::Op;
 #[cfg(test)]
 pub(crate) use tests::simulated;

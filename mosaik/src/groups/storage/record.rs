@@ -43,7 +43,7 @@ pub(crate) enum Kind {
 }
 
 /// An entry. Clones share the payload.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     /// Its id.
     pub(crate) id: LogId,

@@ -63,10 +63,12 @@ impl LogEngine for Volatile {
         Ok(())
     }
 
+    #[cfg(test)]
     fn state(&self, group: GroupId) -> Result<Option<GroupState>, Failure> {
         self.with(|logs| logs.get(&group).and_then(|log| log.state.clone()))
     }
 
+    #[cfg(test)]
     fn groups(&self) -> Result<Vec<GroupId>, Failure> {
         let opened = |(group, log): (&GroupId, &Log)| log.state.as_ref().map(|_| *group);
         self.with(|logs| logs.iter().filter_map(opened).collect())

@@ -115,6 +115,7 @@ impl Writer {
     }
 
     /// What it did so far.
+    #[cfg(test)]
     pub(super) fn counters(&self) -> &Counters {
         &self.counters
     }

@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 pub(crate) use crate::groups::proto::log_id::LogId;
 use crate::id::MemberId;
 
@@ -63,7 +65,9 @@ pub(crate) enum Role {
 }
 
 /// What a member declared about leading.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub(crate) enum Preference {
     /// Leads only if nobody else can.
     Avoid,

@@ -201,11 +201,13 @@ impl LogEngine for Redb {
         })
     }
 
+    #[cfg(test)]
     fn state(&self, group: GroupId) -> Result<Option<GroupState>, Failure> {
         lock(&self.database).clone()?;
         Ok(lock(&self.states).get(&group).cloned())
     }
 
+    #[cfg(test)]
     fn groups(&self) -> Result<Vec<GroupId>, Failure> {
         lock(&self.database).clone()?;
         Ok(lock(&self.states).keys().copied().collect())

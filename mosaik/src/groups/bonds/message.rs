@@ -1,0 +1,185 @@
+//! What two members say to each other on their bond.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    groups::{
+        error::Refusal,
+        proto::{
+            founding::{
+                charter::{Charter, Epoch, Terms},
+                message::Message,
+            },
+            log_id::LogId,
+            roster::Preference,
+        },
+        raft::Purpose,
+    },
+    id::{GroupId, MemberId},
+};
+
+/// The first frame of a stream: what the stream is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Header {
+    /// [`Control`] messages both ways, from whoever dialed; one a connection.
+    Control,
+    /// A stream of a group.
+    Group(GroupHeader),
+}
+
+/// What a stream of a group is for. Whoever is not `to` exactly, or does not hold the charter, refuses it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GroupHeader {
+    /// The group.
+    pub(crate) group: GroupId,
+    /// The charter's epoch.
+    pub(crate) epoch: Epoch,
+    /// Who opens it.
+    pub(crate) from: MemberId,
+    /// Whom it is for.
+    pub(crate) to: MemberId,
+    /// What it carries.
+    pub(crate) kind: Kind,
+}
+
+/// What a stream of a group carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    /// Raft.
+    Raft(Purpose),
+    /// Commands and queries for the leader.
+    Forward,
+    /// The committed log, for a member outside the membership.
+    Follow {
+        /// The last entry that it has applied.
+        applied: Option<LogId>,
+    },
+}
+
+/// A message of the control stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Control {
+    /// The sender takes part in a group, as said.
+    Present(Presence),
+    /// The sender takes part in the group no longer, as this boot.
+    Absent {
+        /// The group.
+        group: GroupId,
+        /// The boot that took part.
+        boot: u64,
+        /// How it went, if it went for good as this boot.
+        farewell: Option<Farewell>,
+    },
+    /// The sender does not let the receiver take part with it.
+    Refused {
+        /// The group.
+        group: GroupId,
+        /// Why.
+        why: Refusal,
+    },
+    /// Founding.
+    Founding {
+        /// The group.
+        group: GroupId,
+        /// The sender's boot.
+        from: u64,
+        /// The receiver's boot.
+        to: u64,
+        /// The message.
+        message: Message,
+    },
+    /// The sender no longer announces the charter that it announced.
+    Withdrawn {
+        /// The group.
+        group: GroupId,
+        /// The sender's boot.
+        from: u64,
+    },
+    /// The sender wants to leave the group for good.
+    Leaving {
+        /// The group.
+        group: GroupId,
+        /// The sender's boot.
+        boot: u64,
+    },
+    /// The sender leads, and the receiver is a member no longer, though it takes itself for one.
+    Removed {
+        /// The group.
+        group: GroupId,
+        /// The sender's boot.
+        from: u64,
+        /// The receiver's boot.
+        to: u64,
+    },
+    /// A charter met another and committed which of the two lives on.
+    Verdict {
+        /// The group.
+        group: GroupId,
+        /// The charter that committed it.
+        by: Epoch,
+        /// The other.
+        other: Epoch,
+        /// The one that lives on.
+        winner: Charter,
+    },
+}
+
+impl Control {
+    /// The group that it is about.
+    pub(crate) fn group(&self) -> GroupId {
+        match self {
+            Self::Present(presence) => presence.group,
+            Self::Absent { group, .. }
+            | Self::Refused { group, .. }
+            | Self::Founding { group, .. }
+            | Self::Withdrawn { group, .. }
+            | Self::Leaving { group, .. }
+            | Self::Removed { group, .. }
+            | Self::Verdict { group, .. } => *group,
+        }
+    }
+}
+
+/// A member of a group, as it describes itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Presence {
+    /// The group.
+    pub(crate) group: GroupId,
+    /// The member's boot.
+    pub(crate) boot: u64,
+    /// Whether it may vote; else it only observes.
+    pub(crate) writer: bool,
+    /// What it declared about leading.
+    pub(crate) preference: Preference,
+    /// What it means to agree on.
+    pub(crate) terms: Terms,
+    /// Proves that it knows the group's key, in this session.
+    pub(crate) proof: [u8; 32],
+}
+
+/// How a member went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Farewell {
+    /// It was shut down, and its log with it if that was volatile.
+    Shutdown,
+    /// It left for good.
+    Left,
+    /// It lost its log, or gave it up, and comes back as another boot.
+    Replaced,
+}
+
+/// What proves the knowledge of a group's key in one session: a MAC over who says it and what of.
+pub(crate) fn proof(
+    key: &[u8; 32],
+    session: &[u8; 32],
+    dialer: bool,
+    group: GroupId,
+    boot: u64,
+) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(&[u8::from(dialer)]);
+    hasher.update(session);
+    hasher.update(group.as_bytes());
+    hasher.update(&boot.to_le_bytes());
+    *hasher.finalize().as_bytes()
+}

@@ -1,0 +1,14 @@
+//! Bonds: one authenticated connection a peer pair, for all the groups that the two share.
+//!
+//! A node dials every peer whose catalog entry names one of its groups. On each connection there is one control
+//! stream, on which both say which groups they take part in and as which boot, proved by the group's key and
+//! the session; only then is a member *bonded*. Every other stream begins with a header that names group,
+//! charter, sender and receiver, so that nothing of another charter or boot is ever taken for one's own.
+
+mod dial;
+pub(super) mod message;
+mod serve;
+mod table;
+
+pub(super) use message::{Control, Farewell, GroupHeader, Header, Kind, Presence, proof};
+pub(super) use table::{Bonds, Line};

@@ -1,0 +1,285 @@
+//! Which peers are connected, and the groups of this node.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+
+use super::{Control, Presence, dial, proof, serve};
+use crate::{
+    discovery::{Catalog, Discovery, GroupInfo, RendezvousStatus},
+    groups::front::Front,
+    id::{GroupId, PeerId},
+    rt::{Tasks, lock, watch},
+    transport::{CloseCode, Connection, Pool},
+};
+
+/// Control messages that wait to be sent to a peer; one that does not take them is disconnected.
+const BACKLOG: usize = 4096;
+/// Groups that a peer may take part in, as far as this node remembers.
+const MAX_PRESENCES: usize = 4096;
+
+/// The bonds of a node. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Bonds {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    pool: Pool,
+    discovery: Discovery,
+    tasks: Tasks,
+    state: Mutex<State>,
+    /// Counts changes of the groups of this node.
+    groups: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    fronts: BTreeMap<GroupId, Arc<Front>>,
+    links: BTreeMap<PeerId, Link>,
+}
+
+/// The control stream of a connection.
+#[derive(Debug)]
+struct Link {
+    line: Line,
+    /// Groups that the peer takes part in, whether or not this node does.
+    presences: BTreeMap<GroupId, Presence>,
+}
+
+/// A connection whose control stream is open. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pub(crate) connection: Connection,
+    /// Keying material that only the two ends know.
+    session: [u8; 32],
+    control: mpsc::Sender<Control>,
+}
+
+impl Line {
+    /// Sends a control message, or gives the connection up if the peer does not take them.
+    pub(crate) fn tell(&self, message: Control) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.control.try_send(message) {
+            debug!(peer = %self.connection.peer().short(), "a peer takes no control messages");
+            let reason = "control messages were not taken";
+            self.connection.close(CloseCode::TooSlow, reason);
+        }
+    }
+
+    /// What the other end has to have sent to prove that it knows `key`.
+    pub(crate) fn expected_proof(&self, key: &[u8; 32], group: GroupId, boot: u64) -> [u8; 32] {
+        proof(key, &self.session, !self.connection.dialed(), group, boot)
+    }
+
+    fn own_proof(&self, key: &[u8; 32], group: GroupId, boot: u64) -> [u8; 32] {
+        proof(key, &self.session, self.connection.dialed(), group, boot)
+    }
+}
+
+impl Bonds {
+    /// Starts serving `connections` and dialing whoever shares a group.
+    pub(crate) fn start(
+        pool: Pool,
+        connections: mpsc::Receiver<Connection>,
+        discovery: Discovery,
+        tasks: Tasks,
+    ) -> Self {
+        let inner = Inner {
+            pool,
+            discovery,
+            tasks: tasks.clone(),
+            state: Mutex::default(),
+            groups: watch::Sender::new(0),
+        };
+        let bonds = Self {
+            inner: Arc::new(inner),
+        };
+        tasks.spawn(serve::run(bonds.clone(), connections));
+        tasks.spawn(dial::run(bonds.clone()));
+        bonds
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.inner.pool
+    }
+
+    pub(super) fn discovery(&self) -> &Discovery {
+        &self.inner.discovery
+    }
+
+    pub(super) fn tasks(&self) -> &Tasks {
+        &self.inner.tasks
+    }
+
+    /// Tells when the groups of this node change.
+    pub(super) fn group_changes(&self) -> watch::Receiver<u64> {
+        self.inner.groups.subscribe()
+    }
+
+    /// The groups of this node.
+    pub(crate) fn fronts(&self) -> Vec<Arc<Front>> {
+        self.state().fronts.values().cloned().collect()
+    }
+
+    /// This node's part in a group.
+    pub(crate) fn front(&self, group: &GroupId) -> Option<Arc<Front>> {
+        self.state().fronts.get(group).cloned()
+    }
+
+    /// Takes part in a group: says so to all who are connected, and hears of those who do.
+    pub(crate) fn add(&self, front: &Arc<Front>) {
+        let mut state = self.state();
+        state.fronts.insert(front.group(), front.clone());
+        for link in state.links.values() {
+            link.line.tell(Control::Present(link.own_presence(front)));
+            if let Some(presence) = link.presences.get(&front.group()) {
+                front.present(&link.line, presence);
+            }
+        }
+        drop(state);
+        self.announce();
+        self.inner.groups.send_modify(|changes| *changes += 1);
+    }
+
+    /// Takes part no longer.
+    pub(crate) fn remove(&self, group: &GroupId) {
+        self.state().fronts.remove(group);
+        self.announce();
+        self.inner.groups.send_modify(|changes| *changes += 1);
+    }
+
+    /// Says again how this node takes part in a group: its boot has changed.
+    pub(crate) fn present_again(&self, front: &Front) {
+        for link in self.state().links.values() {
+            link.line.tell(Control::Present(link.own_presence(front)));
+        }
+    }
+
+    /// The other live peers.
+    pub(crate) fn catalog(&self) -> Catalog {
+        self.inner.discovery.catalog()
+    }
+
+    /// Whether the rendezvous of this machine was looked up, if there is one.
+    pub(crate) fn has_looked_up(&self) -> bool {
+        let status = self.inner.discovery.status();
+        !matches!(status.rendezvous, RendezvousStatus::Starting)
+    }
+
+    /// Says in the catalog which groups this node takes part in, and which charters it holds.
+    pub(crate) fn announce(&self) {
+        let fronts = self.fronts();
+        let groups = fronts.iter().map(|front| GroupInfo {
+            name: front.shared().name().into(),
+            writer: front.writer(),
+            charter: front.claim().map(|claim| *claim.charter.epoch.as_bytes()),
+        });
+        if let Err(error) = self.inner.discovery.set_groups(groups.collect()) {
+            warn!(%error, "groups cannot be announced");
+        }
+    }
+
+    /// Sends a message to all who are connected and take part in a group.
+    pub(crate) fn tell_all(&self, group: GroupId, message: &Control) {
+        let state = self.state();
+        let links = state.links.values();
+        for link in links.filter(|link| link.presences.contains_key(&group)) {
+            link.line.tell(message.clone());
+        }
+    }
+
+    /// A control stream is open. Replaces that of an earlier connection to the peer.
+    pub(super) fn open(
+        &self,
+        connection: Connection,
+        session: [u8; 32],
+    ) -> (Line, mpsc::Receiver<Control>) {
+        let (control, messages) = mpsc::channel(BACKLOG);
+        let line = Line {
+            connection,
+            session,
+            control,
+        };
+        let link = Link {
+            line: line.clone(),
+            presences: BTreeMap::new(),
+        };
+        let mut state = self.state();
+        for front in state.fronts.values() {
+            line.tell(Control::Present(link.own_presence(front)));
+        }
+        let before = state.links.insert(line.connection.peer(), link);
+        for front in state.fronts.values() {
+            if let Some(before) = &before {
+                front.lost(&before.line.connection);
+            }
+        }
+        drop(state);
+        (line, messages)
+    }
+
+    /// A connection with a control stream is gone.
+    pub(super) fn closed(&self, connection: &Connection) {
+        let mut state = self.state();
+        let peer = connection.peer();
+        let current = |link: &Link| link.line.connection.stable_id() == connection.stable_id();
+        if state.links.get(&peer).is_some_and(current) {
+            state.links.remove(&peer);
+        }
+        for front in state.fronts.values() {
+            front.lost(connection);
+        }
+    }
+
+    /// A peer has sent a control message.
+    pub(super) fn received(&self, line: &Line, message: Control) {
+        let mut state = self.state();
+        let State { fronts, links } = &mut *state;
+        let current =
+            |link: &&mut Link| link.line.connection.stable_id() == line.connection.stable_id();
+        let link = links.get_mut(&line.connection.peer());
+        let Some(link) = link.filter(current) else {
+            return;
+        };
+        link.remember(&message);
+        if let Some(front) = fronts.get(&message.group()) {
+            front.received(line, message);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.inner.state)
+    }
+}
+
+impl Link {
+    /// Remembers in which groups the peer takes part, for groups that this node joins later.
+    fn remember(&mut self, message: &Control) {
+        match message {
+            Control::Present(presence) => {
+                let known = self.presences.contains_key(&presence.group);
+                if known || self.presences.len() < MAX_PRESENCES {
+                    self.presences.insert(presence.group, presence.clone());
+                }
+            }
+            Control::Absent { group, boot, .. } => {
+                let known = self.presences.get(group);
+                if known.is_some_and(|presence| presence.boot == *boot) {
+                    self.presences.remove(group);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn own_presence(&self, front: &Front) -> Presence {
+        let boot = front.me().boot;
+        let proof = self.line.own_proof(front.key(), front.group(), boot);
+        front.presence(boot, proof)
+    }
+}

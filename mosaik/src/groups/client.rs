@@ -1,0 +1,303 @@
+//! How the commands of this node get applied, once each, whoever leads.
+//!
+//! The handles of a group share one session. Each call sends its command itself, and again with the same
+//! session and sequence whenever the way to the leader breaks, until there is an answer; dropping the call
+//! ends that, and counts as if it had been answered.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::sync::{Mutex as Turn, Semaphore};
+use tracing::debug;
+
+use super::{
+    error::{GroupError, Refusal},
+    machine::{Item, ItemReply},
+    proposer::{Failed, MAX_ITEM},
+    proto::{
+        founding::charter::Epoch,
+        session::{Request, SessionId, WINDOW},
+    },
+    route::Route,
+    shared::{Ended, Shared},
+};
+use crate::rt::{self, lock, watch};
+
+/// Commands of this node that are under way at once; more wait to be sent.
+const MAX_UNDER_WAY: usize = 2048;
+/// Kibibytes of commands of this node that are under way at once; more wait to be sent: 64 MiB.
+const MAX_KIB: u32 = 64 * 1024;
+/// How long to wait before a command is sent again to the same leader.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// What the handles of a group share of their session.
+#[derive(Debug)]
+pub(crate) struct Client {
+    session: Mutex<Session>,
+    /// Held by whoever opens a session.
+    opening: Turn<()>,
+    under_way: Semaphore,
+    kib: Semaphore,
+}
+
+#[derive(Debug, Default)]
+struct Session {
+    /// The session, and the charter under which it was opened.
+    id: Option<(Epoch, SessionId)>,
+    next: u64,
+    /// Sequences whose answers are waited for.
+    unanswered: BTreeSet<u64>,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self {
+            session: Mutex::default(),
+            opening: Turn::default(),
+            under_way: Semaphore::new(MAX_UNDER_WAY),
+            kib: Semaphore::new(MAX_KIB as usize),
+        }
+    }
+}
+
+/// A place in the session; given back when it is dropped.
+#[derive(Debug)]
+struct Place {
+    shared: Arc<Shared>,
+    session: (Epoch, SessionId),
+    sequence: u64,
+}
+
+impl Place {
+    fn request(&self) -> Request {
+        let session = lock(&self.shared.client().session);
+        let current = session.id == Some(self.session);
+        let lowest = session.unanswered.first().copied().filter(|_| current);
+        Request {
+            session: self.session.1,
+            sequence: self.sequence,
+            unanswered: lowest.unwrap_or(self.sequence).min(self.sequence),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut session = lock(&self.shared.client().session);
+        if session.id == Some(self.session) {
+            session.unanswered.remove(&self.sequence);
+        }
+    }
+}
+
+impl Client {
+    /// Applies `count` commands, as one entry and all together. Returns their outputs, which this replica has
+    /// applied by then. `sent` tells whether it may have been applied, should this be dropped.
+    pub(crate) async fn execute(
+        shared: Arc<Shared>,
+        count: u32,
+        commands: Bytes,
+        sent: Arc<AtomicBool>,
+    ) -> Result<Bytes, GroupError> {
+        let len = commands.len();
+        if len > MAX_ITEM {
+            let limit = MAX_ITEM;
+            return Err(GroupError::TooLarge { len, limit });
+        }
+        let client = shared.client();
+        let kib = u32::try_from(len.div_ceil(1024))
+            .unwrap_or(MAX_KIB)
+            .clamp(1, MAX_KIB);
+        let closed = |_| GroupError::Closed;
+        let _place = client.under_way.acquire().await.map_err(closed)?;
+        let _room = client.kib.acquire_many(kib).await.map_err(closed)?;
+        let mut attempt = Attempt {
+            shared: shared.clone(),
+            place: None,
+            sends: 0,
+            sent,
+        };
+        let mut routes = shared.routes();
+        loop {
+            let route = usable(&shared, &mut routes).await?;
+            match attempt.run(&route, count, &commands).await? {
+                Some(outputs) => return Ok(outputs),
+                None => pause(&mut routes).await,
+            }
+        }
+    }
+
+    /// Waits until this replica may answer a query that is asked now.
+    pub(crate) async fn read(shared: &Arc<Shared>) -> Result<(), GroupError> {
+        let mut routes = shared.routes();
+        loop {
+            let route = usable(shared, &mut routes).await?;
+            let found = match &route {
+                Route::Here(replica) => replica.read_index().await,
+                Route::There(_) => shared.reads().index().await,
+            };
+            match found {
+                Ok(None) => return Ok(()),
+                Ok(Some(index)) => {
+                    shared.progress().reach(index).await;
+                    return Ok(());
+                }
+                Err(failed) => {
+                    debug!(?failed, "a round of queries is asked again");
+                    pause(&mut routes).await;
+                }
+            }
+        }
+    }
+
+    /// Forgets a session that the group does not know.
+    fn forget(&self, known: (Epoch, SessionId)) {
+        let mut session = lock(&self.session);
+        if session.id == Some(known) {
+            *session = Session::default();
+        }
+    }
+
+    /// A place in the session, which is opened if there is none. `None` if the leader did not open one.
+    async fn place(shared: &Arc<Shared>, route: &Route) -> Result<Option<Place>, GroupError> {
+        let client = shared.client();
+        if let Some(place) = client.allocate(shared, route.epoch()) {
+            return Ok(Some(place));
+        }
+        let _turn = client.opening.lock().await;
+        if let Some(place) = client.allocate(shared, route.epoch()) {
+            return Ok(Some(place));
+        }
+        let open = Item::Open {
+            peer: shared.peer(),
+        };
+        match route.submit(open).await {
+            Ok((_, ItemReply::Opened(id))) => {
+                *lock(&client.session) = Session {
+                    id: Some((route.epoch(), id)),
+                    ..Session::default()
+                };
+                Ok(client.allocate(shared, route.epoch()))
+            }
+            Ok((_, ItemReply::TooManySessions)) => Err(GroupError::Busy),
+            Ok((_, ItemReply::Superseded)) => Err(GroupError::Superseded),
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
+    fn allocate(&self, shared: &Arc<Shared>, epoch: Epoch) -> Option<Place> {
+        let mut session = lock(&self.session);
+        let (known, id) = session.id.filter(|(known, _)| *known == epoch)?;
+        let sequence = session.next;
+        // The window of the group is wider than what this node has under way, but for gaps.
+        let lowest = session.unanswered.first().copied().unwrap_or(sequence);
+        if sequence - lowest >= WINDOW {
+            return None;
+        }
+        session.next += 1;
+        session.unanswered.insert(sequence);
+        Some(Place {
+            shared: shared.clone(),
+            session: (known, id),
+            sequence,
+        })
+    }
+}
+
+/// A command on its way.
+struct Attempt {
+    shared: Arc<Shared>,
+    place: Option<Place>,
+    sends: u64,
+    sent: Arc<AtomicBool>,
+}
+
+impl Attempt {
+    /// Sends the command once. `None` says that it has to be sent again.
+    async fn run(
+        &mut self,
+        route: &Route,
+        count: u32,
+        commands: &Bytes,
+    ) -> Result<Option<Bytes>, GroupError> {
+        let place = match self.place.take() {
+            // What was sent under one charter means nothing under another.
+            Some(place) if place.session.0 != route.epoch() => {
+                return Err(GroupError::SessionExpired);
+            }
+            Some(place) => place,
+            None => match Client::place(&self.shared, route).await? {
+                Some(place) => place,
+                None => return Ok(None),
+            },
+        };
+        let item = Item::Commands {
+            request: place.request(),
+            count,
+            commands: commands.clone(),
+        };
+        self.sends += 1;
+        self.sent.store(true, Ordering::Relaxed);
+        let result = route.submit(item).await;
+        let first = self.sends == 1;
+        match result {
+            Ok((at, reply)) => match reply {
+                ItemReply::Applied(outputs) => {
+                    self.shared.progress().reach(at.index).await;
+                    return Ok(Some(outputs));
+                }
+                ItemReply::Panicked { command, message } => {
+                    return Err(GroupError::Panicked { command, message });
+                }
+                ItemReply::Superseded => return Err(GroupError::Superseded),
+                ItemReply::Expired => {
+                    self.shared.client().forget(place.session);
+                    if !first {
+                        return Err(GroupError::SessionExpired);
+                    }
+                    // It was sent once and not applied then: a new session may try.
+                    self.sends = 0;
+                    self.sent.store(false, Ordering::Relaxed);
+                    return Ok(None);
+                }
+                ItemReply::Answered => return Err(GroupError::SessionExpired),
+                reply => debug!(?reply, "a command has to be sent again"),
+            },
+            Err(Failed::Malformed) => return Err(GroupError::Refused(Refusal::Machine)),
+            Err(failed @ (Failed::NotLeader { .. } | Failed::Busy)) if first => {
+                debug!(?failed, "a command is sent again");
+                self.sends = 0;
+                self.sent.store(false, Ordering::Relaxed);
+            }
+            Err(failed) => debug!(?failed, "a command is sent again"),
+        }
+        self.place = Some(place);
+        Ok(None)
+    }
+}
+
+/// The way to the leader, once there is one.
+async fn usable(
+    shared: &Shared,
+    routes: &mut watch::Receiver<Result<Option<Route>, Ended>>,
+) -> Result<Route, GroupError> {
+    let known = routes.wait_for(|route| !matches!(route, Ok(None))).await;
+    match known.as_deref() {
+        Ok(Ok(Some(route))) => Ok(route.clone()),
+        Ok(Err(ended)) => Err(ended.error()),
+        Ok(Ok(None)) | Err(_) => Err(shared.gone()),
+    }
+}
+
+/// Waits for another way, or a moment.
+async fn pause(routes: &mut watch::Receiver<Result<Option<Route>, Ended>>) {
+    // Either is a reason to try again.
+    drop(rt::timeout(rt::jitter(RETRY), routes.changed()).await);
+}

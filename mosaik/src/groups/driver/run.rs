@@ -1,0 +1,484 @@
+//! The loop, and the one place that does what founding wants done.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::sync::Semaphore;
+use tracing::{info, warn};
+
+use super::{conflict::Conflicts, running::Running, seats::Seats};
+use crate::{
+    groups::{
+        bonds::{Bonds, Control, Farewell},
+        front::{Front, Notice},
+        machine::{Machine, Store},
+        notes,
+        options::Settled,
+        proto::founding::{
+            charter::{Charter, Epoch},
+            message::{Awaited, Input, Output, Record, Timer},
+        },
+        shared::{Ended, Shared},
+        storage::{Failure, GroupLog, Op, Storage, WriteError},
+    },
+    id::{GroupId, MemberId},
+    rt::{self, Instant, Tasks, lock, watch},
+    wire,
+};
+
+/// How often the driver looks around without a reason.
+const TICK: Duration = Duration::from_secs(1);
+/// The same while it is going.
+const LEAVING_TICK: Duration = Duration::from_millis(20);
+/// How often at most it looks around for a reason, such as a commit.
+const PACE: Duration = Duration::from_millis(2);
+/// Rebuilds of a replica without progress after which it is given up.
+const MAX_REBUILDS: u32 = 3;
+
+/// Makes the state machine's erased form, which shares its state with the handles.
+pub(crate) type MakeMachine = Arc<dyn Fn() -> Box<dyn Machine> + Send + Sync>;
+
+/// What a driver is made of.
+pub(crate) struct Parts {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) settled: Settled,
+    pub(crate) writer: bool,
+    pub(crate) machine: MakeMachine,
+    pub(crate) bonds: Bonds,
+    pub(crate) storage: Storage,
+    /// Where snapshots are kept, if on disk.
+    pub(crate) dir: Option<PathBuf>,
+    /// Taken by whoever sends a snapshot, on this node.
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) tasks: Tasks,
+    pub(crate) stop: watch::Receiver<Stop>,
+}
+
+/// What the handles want of the driver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stop {
+    /// Go on.
+    #[default]
+    No,
+    /// Hand over, say good-bye and stop.
+    Shutdown,
+    /// Leave the group for good, then stop.
+    Leave,
+}
+
+/// Why a driver ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It was asked to.
+    Asked,
+    /// The storage failed: open it anew, and go on.
+    Storage(String),
+    /// The replica cannot go on.
+    Halted(String),
+}
+
+/// The snapshots of a group in memory, of one charter.
+#[derive(Debug, Default)]
+pub(super) struct InMemory(Mutex<Option<Store>>);
+
+impl InMemory {
+    /// Those of this charter; those of another are dropped.
+    pub(super) fn in_memory(&self, group: GroupId, epoch: Epoch) -> Store {
+        let mut held = lock(&self.0);
+        let store = held.take().filter(|store| store.epoch() == epoch);
+        let store = store.unwrap_or_else(|| Store::memory(group, epoch));
+        *held = Some(store.clone());
+        store
+    }
+
+    /// Drops them: the log is gone too.
+    pub(super) fn clear(&self) {
+        *lock(&self.0) = None;
+    }
+}
+
+/// Drives one group on one node.
+pub(crate) struct Driver {
+    pub(super) parts: Parts,
+    pub(super) front: Arc<Front>,
+    pub(super) log: GroupLog,
+    pub(super) running: Option<Running>,
+    pub(super) seats: Seats,
+    pub(super) conflicts: Conflicts,
+    timers: BTreeMap<(Instant, u64), Timer>,
+    timers_set: u64,
+    /// Rebuilds of the replica since it last got further, and up to where it was then.
+    pub(super) rebuilds: (u32, Option<u64>),
+    pub(super) announced: Option<Epoch>,
+    /// The peers whose answers founding waits for.
+    awaited: Vec<Awaited>,
+    /// Snapshots in memory: they outlive the replica that made them, as the log does.
+    pub(super) snapshots: InMemory,
+    /// Since when this member is going.
+    pub(super) leaving: Option<Instant>,
+}
+
+impl Driver {
+    /// Opens the log of the group, and takes part in it.
+    pub(crate) async fn start(parts: Parts) -> Result<Self, Ending> {
+        let failed = |error: WriteError| Ending::Storage(error.to_string());
+        let mut log = parts
+            .storage
+            .open_group(parts.shared.id())
+            .await
+            .map_err(failed)?;
+        let mut state = log.state();
+        let record = state.notes.get(&notes::FOUNDING_NOTE);
+        let record = match record.map(|bytes| wire::decode::<Record>(bytes)) {
+            Some(Ok(record)) => Some(record),
+            Some(Err(error)) => {
+                let why = format!("what was kept of the founding cannot be read: {error}");
+                return Err(Ending::Halted(why));
+            }
+            None => None,
+        };
+        if is_orphan(&log, record.as_ref()) {
+            // The log was never known to be a member's: whoever had it in memory is gone.
+            let erase = Op::Erase {
+                boot: rt::random_u64(),
+            };
+            log.write(vec![erase]).await.map_err(failed)?;
+            log = parts
+                .storage
+                .open_group(parts.shared.id())
+                .await
+                .map_err(failed)?;
+            state = log.state();
+        }
+        let me = MemberId {
+            peer: parts.shared.peer(),
+            boot: state.boot,
+        };
+        let (shared, settled) = (parts.shared.clone(), parts.settled.clone());
+        let front = Front::new(shared, settled, parts.writer, me, record);
+        parts.bonds.add(&front);
+        Ok(Self {
+            awaited: parts.shared.awaited(),
+            front,
+            log,
+            running: None,
+            seats: Seats::default(),
+            conflicts: Conflicts::default(),
+            timers: BTreeMap::new(),
+            timers_set: 0,
+            rebuilds: (0, None),
+            announced: None,
+            leaving: None,
+            snapshots: InMemory::default(),
+            parts,
+        })
+    }
+
+    /// Drives the group until it ends.
+    pub(crate) async fn run(mut self) -> Ending {
+        let ending = loop {
+            if let Err(ending) = self.turn().await {
+                break ending;
+            }
+        };
+        self.parts.bonds.remove(&self.front.group());
+        self.stop_running().await;
+        self.parts.shared.set_route(None);
+        ending
+    }
+
+    async fn turn(&mut self) -> Result<(), Ending> {
+        while let Some(output) = self.front.next_output() {
+            self.execute(output).await?;
+        }
+        while let Some(notice) = self.front.next_notice() {
+            self.notice(notice).await?;
+        }
+        self.answer_awaited();
+        self.look().await?;
+        self.arbitrate();
+        self.plan();
+        self.describe();
+        if *self.parts.stop.borrow() != Stop::No && self.leave() {
+            return Err(Ending::Asked);
+        }
+        self.wait().await
+    }
+
+    /// Waits for something to happen.
+    async fn wait(&mut self) -> Result<(), Ending> {
+        let timer = self.timers.first_key_value().map(|(at, _)| at.0);
+        let tick = rt::now()
+            + if self.leaving.is_some() {
+                LEAVING_TICK
+            } else {
+                TICK
+            };
+        let mut failure = self.parts.storage.failure();
+        let Self {
+            front,
+            running,
+            seats,
+            conflicts,
+            parts,
+            ..
+        } = self;
+        tokio::select! {
+            biased;
+            reason = failed(&mut failure) => return Err(Ending::Storage(reason)),
+            changed = parts.stop.changed() => {
+                if changed.is_err() {
+                    return Err(Ending::Asked);
+                }
+            }
+            () = front.news() => {}
+            () = Running::news(running.as_mut()) => rt::sleep(PACE).await,
+            () = seats.settled() => {}
+            () = conflicts.settled() => {}
+            () = rt::sleep_until(timer.unwrap_or(tick).min(tick)) => {}
+        }
+        self.fire();
+        Ok(())
+    }
+
+    fn fire(&mut self) {
+        let now = rt::now();
+        while let Some(entry) = self.timers.first_entry()
+            && entry.key().0 <= now
+        {
+            let timer = entry.remove();
+            let epoch = Epoch::from_bytes(rt::random_bytes());
+            self.front.tell(Input::TimerFired { timer, epoch });
+        }
+    }
+
+    /// Does what founding wants done.
+    async fn execute(&mut self, output: Output) -> Result<(), Ending> {
+        match output {
+            Output::SetTimer(delay, timer) => {
+                self.timers_set += 1;
+                self.timers
+                    .insert((rt::now() + delay, self.timers_set), timer);
+            }
+            Output::Persist(record) => {
+                self.write(vec![founding_note(&record)?]).await?;
+                self.front.tell(Input::Persisted);
+            }
+            Output::Send { to, message } => {
+                if let Some(bond) = self.front.bond(&to) {
+                    bond.line.tell(Control::Founding {
+                        group: self.front.group(),
+                        from: self.front.me().boot,
+                        to: to.boot,
+                        message,
+                    });
+                }
+            }
+            Output::Announce { to } => self.front.announce(&to),
+            Output::StartRaft { charter, recovers } => {
+                info!(epoch = %charter.epoch, "starts Raft");
+                self.start_raft(charter, recovers).await?;
+            }
+            Output::StopRaft(epoch) => {
+                info!(%epoch, "stops Raft: the charter was left");
+                self.stop_epoch(epoch).await;
+                self.erase_keeping_boot().await?;
+            }
+            Output::Join {
+                charter,
+                fresh_boot,
+            } => self.join(charter, fresh_boot).await?,
+            Output::Leave(epoch) => {
+                info!(%epoch, "joins the charter no longer");
+                self.stop_epoch(epoch).await;
+                self.replace_boot().await?;
+            }
+            Output::Conflict { by, theirs } => self.conflicts.met(by, theirs),
+            Output::Supersede { winner } => {
+                warn!(winner = %winner.epoch, "the charter is superseded: no more commands");
+                self.parts.shared.end(Ended::Superseded);
+            }
+        }
+        Ok(())
+    }
+
+    async fn notice(&mut self, notice: Notice) -> Result<(), Ending> {
+        match notice {
+            Notice::Bonds => {}
+            Notice::Bonded(member) => {
+                let node = self
+                    .running
+                    .as_ref()
+                    .and_then(|running| running.replica().node());
+                if let Some(node) = node {
+                    node.reachable(member).await;
+                }
+            }
+            Notice::RaftCalled(epoch) => {
+                let follows = |running: &&Running| running.is_following(epoch);
+                if let Some(running) = self.running.as_ref().filter(follows) {
+                    let charter = running.charter().clone();
+                    self.follow_to_raft(charter).await?;
+                }
+            }
+            Notice::Announced(charter) => {
+                let current = self.running.as_ref().map(|running| running.charter().epoch);
+                if current != Some(charter.epoch)
+                    && current.is_none_or(|epoch| !self.front.is_announced(epoch))
+                {
+                    self.stop_running().await;
+                    self.join(charter, false).await?;
+                }
+            }
+            Notice::Removed => {
+                info!("no longer a member: joins anew");
+                self.replace_boot().await?;
+            }
+            Notice::Verdict { by, other, winner } => self.conflicts.told(by, other, winner),
+        }
+        Ok(())
+    }
+
+    /// Joins an established charter as a newcomer.
+    async fn join(&mut self, charter: Charter, fresh_boot: bool) -> Result<(), Ending> {
+        if fresh_boot {
+            return self.replace_boot().await;
+        }
+        if let Err(why) = self.parts.settled.compare(&charter.terms) {
+            warn!(epoch = %charter.epoch, %why, "does not join the charter");
+            self.seats.refused = Some(why);
+            return Ok(());
+        }
+        self.follow(charter).await
+    }
+
+    /// Becomes another member, with nothing.
+    pub(super) async fn replace_boot(&mut self) -> Result<(), Ending> {
+        self.stop_running().await;
+        let before = self.front.me();
+        let me = MemberId {
+            boot: rt::random_u64(),
+            ..before
+        };
+        self.write(vec![Op::Erase { boot: me.boot }]).await?;
+        self.snapshots.clear();
+        self.timers.clear();
+        self.front.set_claim(None);
+        self.front.begin(me, None);
+        let group = self.front.group();
+        self.parts.bonds.tell_all(
+            group,
+            &Control::Absent {
+                group,
+                boot: before.boot,
+                farewell: Some(Farewell::Replaced),
+            },
+        );
+        self.parts.bonds.present_again(&self.front);
+        Ok(())
+    }
+
+    /// Forgets a charter's log, and stays the member that it is.
+    async fn erase_keeping_boot(&mut self) -> Result<(), Ending> {
+        let boot = self.front.me().boot;
+        self.snapshots.clear();
+        let mut ops = vec![Op::Erase { boot }];
+        if self.parts.settled.durable {
+            ops.push(founding_note(&self.front.record())?);
+        }
+        self.write(ops).await
+    }
+
+    pub(super) async fn write(&mut self, ops: Vec<Op>) -> Result<(), Ending> {
+        let written = self.log.write(ops).await;
+        written.map_err(|error| Ending::Storage(error.to_string()))
+    }
+
+    /// Tells founding of the peers that it waits for and that have nothing to say about the group.
+    fn answer_awaited(&mut self) {
+        if self.awaited.is_empty() {
+            return;
+        }
+        let (bonds, front) = (&self.parts.bonds, &self.front);
+        let catalog = bonds.catalog();
+        let refused = front.refusals();
+        let answered = |awaited: &Awaited| match awaited {
+            Awaited::Peer(peer) => {
+                let elsewhere = catalog
+                    .get(peer)
+                    .is_some_and(|entry| entry.group(front.group()).is_none());
+                elsewhere
+                    || front.has_spoken(peer)
+                    || refused.iter().any(|(other, _)| other == peer)
+            }
+            Awaited::Rendezvous(_) => bonds.has_looked_up(),
+        };
+        self.awaited.retain(|awaited| {
+            let done = answered(awaited);
+            if done {
+                front.tell(Input::Answered(awaited.clone()));
+            }
+            !done
+        });
+    }
+
+    /// Rebuilds a replica that failed, unless it does so again and again.
+    pub(super) async fn rebuild(&mut self, reason: &str) -> Result<(), Ending> {
+        let applied = self.parts.shared.progress().get();
+        let (count, at) = self.rebuilds;
+        let count = if at == applied { count + 1 } else { 1 };
+        self.rebuilds = (count, applied);
+        if count > MAX_REBUILDS {
+            return Err(Ending::Halted(format!(
+                "failed {count} times without progress, the last time with: {reason}"
+            )));
+        }
+        warn!(
+            reason,
+            count, "the replica failed and is rebuilt from its log"
+        );
+        let Some(running) = &self.running else {
+            return Ok(());
+        };
+        let charter = running.charter().clone();
+        self.stop_running().await;
+        let failed = |error: WriteError| Ending::Storage(error.to_string());
+        let group = self.front.group();
+        self.log = self.parts.storage.open_group(group).await.map_err(failed)?;
+        self.start_raft(charter, None).await
+    }
+}
+
+/// Waits until the storage has failed, and says of what.
+async fn failed(failure: &mut watch::Receiver<Option<Failure>>) -> String {
+    match failure.wait_for(Option::is_some).await.as_deref() {
+        Ok(Some(failure)) => failure.to_string(),
+        _ => "the storage is closed".into(),
+    }
+}
+
+fn founding_note(record: &Record) -> Result<Op, Ending> {
+    let bytes = wire::encode(record).map_err(|error| Ending::Halted(error.to_string()))?;
+    Ok(Op::Note(notes::FOUNDING_NOTE, Some(bytes.into())))
+}
+
+/// Whether a log is that of a charter which the record does not name.
+fn is_orphan(log: &GroupLog, record: Option<&Record>) -> bool {
+    let state = log.state();
+    let Some(epoch) = state.notes.get(&notes::EPOCH_NOTE) else {
+        return state.last.is_some();
+    };
+    let named = |record: &Record| {
+        let bound = record.bound.as_ref().map(|binding| &binding.charter);
+        let established = record.established.as_ref();
+        [bound, established]
+            .into_iter()
+            .flatten()
+            .any(|charter| charter.epoch.as_bytes() == &epoch[..])
+    };
+    !record.is_some_and(named)
+}

@@ -1,0 +1,249 @@
+//! The roster of a group, as long as this member leads: what is known of everybody, and carrying out what is
+//! planned.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::pending,
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use tracing::{debug, info};
+
+use super::{run::Driver, running::Running};
+use crate::{
+    groups::{
+        bonds::Control,
+        error::Refusal,
+        proto::roster::{self, Facts, Membership, Preference, Role, Silence, View},
+        raft::{self, ChangeError, Status},
+    },
+    id::MemberId,
+    rt::{self, Instant},
+};
+
+/// What is kept of the roster while this member leads.
+#[derive(Default)]
+pub(in crate::groups) struct Seats {
+    /// The leadership that this belongs to: its term, and when it began.
+    term: Option<(u64, Instant)>,
+    silence: Option<Silence>,
+    members: BTreeSet<MemberId>,
+    last_eviction: Option<u64>,
+    last_hand_over: Option<u64>,
+    change: Option<Change>,
+    /// Why the roster is as it is.
+    pub(super) reasons: Vec<roster::Reason>,
+    /// Why this member did not join the charter that it heard of.
+    pub(super) refused: Option<Refusal>,
+}
+
+type Change = BoxFuture<'static, Result<(), ChangeError>>;
+
+impl Seats {
+    /// Forgets everything: another replica runs.
+    pub(super) fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Waits until the change that is under way is done.
+    pub(super) async fn settled(&mut self) {
+        let Some(change) = &mut self.change else {
+            return pending().await;
+        };
+        let result = change.await;
+        self.change = None;
+        if let Err(error) = result {
+            debug!(%error, "a change of the members was not made");
+        }
+    }
+
+    /// Whether this member leads, in which term, and what the silence clock says.
+    fn lead(&mut self, status: &Status, me: MemberId, gap: Duration) -> bool {
+        let Some(membership) = &status.membership else {
+            return false;
+        };
+        if status.leader != Some(me) || status.role != raft::Role::Leader {
+            if self.term.take().is_some() {
+                self.silence = None;
+                self.reasons.clear();
+            }
+            return false;
+        }
+        let now = rt::now();
+        let members = membership.members();
+        if self.term.is_none_or(|(term, _)| term != status.term) {
+            self.term = Some((status.term, now));
+            self.silence = Some(Silence::new(0, gap, members.clone()));
+            self.members = members;
+            self.last_eviction = None;
+            self.last_hand_over = None;
+        } else if self.members != members {
+            self.members = members.clone();
+            self.hear(roster::Input::Members(members));
+        }
+        for (member, at) in &status.heard {
+            let at = self.millis(*at);
+            self.hear(roster::Input::Heard {
+                member: *member,
+                at,
+            });
+        }
+        // Who votes alone needs nobody to confirm it.
+        let alone = membership.leaving.is_none() && membership.voters.len() == 1;
+        if let Some(at) = status.confirmed.or(alone.then_some(now)) {
+            let at = self.millis(at);
+            self.hear(roster::Input::Confirmed { at });
+        }
+        true
+    }
+
+    fn hear(&mut self, input: roster::Input) {
+        if let Some(silence) = &mut self.silence {
+            silence.handle(input);
+        }
+    }
+
+    /// Milliseconds since this member began to lead.
+    fn millis(&self, at: Instant) -> u64 {
+        let began = self.term.map_or(at, |(_, began)| began);
+        let since = at.saturating_duration_since(began).as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+}
+
+impl Driver {
+    /// Plans the next change of the roster, if this member leads, and starts to carry it out.
+    pub(super) fn plan(&mut self) {
+        let Some((status, running)) = self.leading() else {
+            return;
+        };
+        if self.seats.change.is_some() {
+            return;
+        }
+        let Some(membership) = status.membership.clone() else {
+            return;
+        };
+        let view = self.view(&status, membership);
+        self.evict(&view);
+        self.seats.reasons = roster::explain(&view);
+        let Some(change) = roster::plan(&view) else {
+            return;
+        };
+        info!(step = ?change.step, "changes the members");
+        if change.evicts() {
+            self.seats.last_eviction = Some(view.now);
+        }
+        if matches!(change.step, roster::Step::HandOver(_)) {
+            self.seats.last_hand_over = Some(view.now);
+        }
+        let node = running.node().cloned();
+        self.seats.change = Some(Box::pin(async move {
+            match node {
+                Some(node) => node.change(&change).await,
+                None => Ok(()),
+            }
+        }));
+    }
+
+    /// How Raft is doing, and the replica, if this member leads.
+    fn leading(&mut self) -> Option<(Status, std::sync::Arc<crate::groups::replica::Replica>)> {
+        let running = self.running.as_ref()?;
+        let status = running.raft()?;
+        let replica = running.replica().clone();
+        let me = self.front.me();
+        let lease = self.parts.settled.options.election_timeout.1;
+        let gap = lease.max(self.parts.settled.options.heartbeat * 4);
+        self.seats
+            .lead(&status, me, gap)
+            .then_some((status, replica))
+    }
+
+    fn view(&self, status: &Status, membership: Membership) -> View {
+        let now = self.seats.millis(rt::now());
+        let silence = self.seats.silence.as_ref();
+        let me = self.front.me();
+        let mut facts = BTreeMap::new();
+        let bonds = self.front.bonds();
+        let bonded: BTreeMap<MemberId, _> =
+            bonds.into_iter().map(|bond| (bond.member, bond)).collect();
+        let members = membership.members();
+        for member in members.iter().chain(bonded.keys()) {
+            let bond = bonded.get(member);
+            let (lost, death, left) = self.front.fate(member);
+            let silent_for = match silence {
+                Some(silence) if members.contains(member) => silence.silent_for(member),
+                _ => lost.map_or(Duration::ZERO, |at| rt::now().duration_since(at)),
+            };
+            let writer = bond.is_none_or(|bond| bond.writer);
+            let durable = bond.map_or(self.parts.settled.durable, |bond| bond.durable);
+            let known = Facts {
+                role: if writer { Role::Writer } else { Role::Observer },
+                durable,
+                matched: status.replication.get(member).copied().flatten(),
+                silent_for,
+                superseded: death == Some(roster::Death::Superseded),
+                departed: death == Some(roster::Death::Departed),
+                leaving: left,
+                preference: bond.map_or(Preference::Neutral, |bond| bond.preference),
+            };
+            facts.insert(*member, known);
+        }
+        let stop = *self.parts.stop.borrow();
+        facts.insert(
+            me,
+            Facts {
+                role: Role::Writer,
+                durable: self.parts.settled.durable,
+                matched: status.last.map(|last| last.index),
+                silent_for: Duration::ZERO,
+                superseded: false,
+                departed: stop != super::run::Stop::No,
+                leaving: stop == super::run::Stop::Leave,
+                preference: self.parts.settled.preference(),
+            },
+        );
+        View {
+            now,
+            leader: me,
+            confirmed: silence.is_some_and(|silence| silence.confirmed(now)),
+            commit: status.committed.map_or(0, |at| at.index),
+            membership,
+            facts,
+            last_eviction: self.seats.last_eviction,
+            last_hand_over: self.seats.last_hand_over,
+            options: self.parts.settled.roster.clone(),
+        }
+    }
+
+    /// Tells bonded members that take themselves for members that they are none: they were removed while they
+    /// could not hear of it.
+    fn evict(&self, view: &View) {
+        if !view.confirmed || !view.membership.committed {
+            return;
+        }
+        let members = view.membership.members();
+        let group = self.front.group();
+        let Some(epoch) = self.running.as_ref().map(|running| running.charter().epoch) else {
+            return;
+        };
+        for bond in self.front.bonds() {
+            if bond.announces == Some(epoch) && !members.contains(&bond.member) {
+                bond.line.tell(Control::Removed {
+                    group,
+                    from: view.leader.boot,
+                    to: bond.member.boot,
+                });
+            }
+        }
+    }
+
+    /// The last membership that is known.
+    pub(super) fn membership(&self) -> Option<Membership> {
+        let running: &Running = self.running.as_ref()?;
+        match running.raft() {
+            Some(status) => status.membership,
+            None => running.machine().membership.map(|known| (*known).clone()),
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What goes wrong with commands and queries of a group.
+
+use std::{
+    any::Any,
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
+
+use crate::id::{MemberId, PeerId};
+
+/// Why a command or query has no answer. A command's own error is inside its answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GroupError {
+    /// The group cannot answer for now, and the command was not applied. Wait with
+    /// `when().online()`, or see [`explain`](super::Group::explain) for what is missing.
+    #[error("the group is not available: {0}")]
+    Unavailable(Unavailable),
+    /// This member may never take part as it is; the text says what to change.
+    #[error("this member is refused: {0}")]
+    Refused(Refusal),
+    /// No answer in time; whether the command is applied is not known. Await
+    /// [`Pending::outcome`], which goes on with the same command and never applies it twice.
+    #[error("no answer within {after:?}; the outcome is not known yet")]
+    Timeout {
+        /// How long was waited.
+        after: Duration,
+        /// The command, still under way.
+        pending: Pending,
+    },
+    /// The group has forgotten this client, as it was away for more than an hour of the group's uptime;
+    /// whether the command was applied is not known. Look at the state, then decide whether to send it again.
+    #[error("the session expired; whether the command was applied is not known")]
+    SessionExpired,
+    /// The command is not applied: too much is under way. Try again when earlier commands are answered.
+    #[error("too much is under way; the command was not applied")]
+    Busy,
+    /// The command panicked on every replica, and changed nothing. Fix the command.
+    #[error("command {command} of the batch panicked: {message}")]
+    Panicked {
+        /// Its position in the batch, 0 if it was alone.
+        command: u32,
+        /// The panic's message.
+        message: String,
+    },
+    /// Another charter of the group lives on: this one takes no commands any more, its state can be read.
+    #[error("the group's charter was superseded by another")]
+    Superseded,
+    /// The command is larger than a log entry may be. Split it.
+    #[error("{len} bytes are over the limit of {limit} for one command or batch")]
+    TooLarge {
+        /// Its encoded size in bytes.
+        len: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The command, or its answer, cannot be encoded or decoded. Use types that postcard carries.
+    #[error("cannot be encoded or decoded: {0}")]
+    Encoding(String),
+    /// The replica stopped; the text says why.
+    #[error("the replica stopped: {0}")]
+    Stopped(String),
+    /// The handle's network is shut down.
+    #[error("the network is shut down")]
+    Closed,
+}
+
+/// Why a group cannot answer for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unavailable {
+    /// The group is not founded yet, or this member has not joined it yet.
+    NotFounded,
+    /// No leader is known.
+    NoLeader,
+    /// The state here is being restored.
+    Restoring,
+    /// Too few voters are connected.
+    NoQuorum {
+        /// Voters that are.
+        have: usize,
+        /// Voters that must be.
+        need: usize,
+        /// Those that are not.
+        missing: Vec<PeerId>,
+    },
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFounded => write!(f, "it is not founded yet, or not joined yet"),
+            Self::NoLeader => write!(f, "no leader is known"),
+            Self::Restoring => write!(f, "the state is being restored"),
+            Self::NoQuorum {
+                have,
+                need,
+                missing,
+            } => {
+                write!(f, "{have} of the {need} voters needed are connected")?;
+                for (i, peer) in missing.iter().enumerate() {
+                    let before = if i == 0 { "; missing: " } else { ", " };
+                    write!(f, "{before}{}", peer.short())?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Why a member may not take part: what differs between it and another.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The two did not prove to know the same key. Give both the same `key`.
+    Key,
+    /// The machines differ: other commands, answers or state. Run the same version of the program on both.
+    Machine,
+    /// The options differ. Declare the same on both.
+    Options,
+    /// The timing differs. Declare the same `heartbeat` and `election_timeout` on both.
+    Timing,
+    /// The group asks for a data directory, and this network has none. Give it one.
+    NoDataDir,
+    /// This node takes part in the group already, with another machine or other options.
+    Declared,
+    /// The options make no sense together; the text says which.
+    BadOptions(String),
+    /// The program is built with `panic = "abort"`, so that a panic in a command would end every replica.
+    /// Build it with `panic = "unwind"`.
+    PanicAbort,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key => write!(f, "the group keys differ (1); give both the same `key`"),
+            Self::Machine => write!(
+                f,
+                "the state machines differ (2); run the same version of the program on both"
+            ),
+            Self::Options => write!(f, "the options differ (3); declare the same on both"),
+            Self::Timing => write!(
+                f,
+                "the timing differs (4); declare the same `heartbeat` and `election_timeout` on both"
+            ),
+            Self::NoDataDir => write!(
+                f,
+                "the group is durable and this network has no data directory (5); give it one"
+            ),
+            Self::Declared => write!(
+                f,
+                "this node takes part in the group already, with another machine or other options (6)"
+            ),
+            Self::BadOptions(reason) => write!(f, "bad options (7): {reason}"),
+            Self::PanicAbort => write!(
+                f,
+                "built with `panic = \"abort\"` (8); a panic in a command would end every replica"
+            ),
+        }
+    }
+}
+
+/// A command whose answer did not come in time, and that is still under way.
+///
+/// Dropping it gives the command up: it may still be applied, once.
+pub struct Pending {
+    outcome: Mutex<Outcome>,
+}
+
+type Outcome = BoxFuture<'static, Result<Box<dyn Any + Send>, GroupError>>;
+
+impl Pending {
+    pub(super) fn new<T: Send + 'static>(
+        outcome: impl Future<Output = Result<T, GroupError>> + Send + 'static,
+    ) -> Self {
+        let outcome = outcome.map_ok(|answer| Box::new(answer) as Box<dyn Any + Send>);
+        Self {
+            outcome: Mutex::new(outcome.boxed()),
+        }
+    }
+
+    /// Waits for the outcome, however long it takes: the command is sent again, with the number that it has,
+    /// until the group answers. `T` is what the call that timed out would have returned.
+    ///
+    /// # Errors
+    /// As the call that timed out, but for the timeout; [`GroupError::Encoding`] if `T` is another type.
+    pub async fn outcome<T: 'static>(self) -> Result<T, GroupError> {
+        let outcome = self.outcome.into_inner();
+        let outcome = outcome.unwrap_or_else(PoisonError::into_inner);
+        let wrong = |_| {
+            let wanted = std::any::type_name::<T>();
+            GroupError::Encoding(format!("the answer is no {wanted}"))
+        };
+        outcome
+            .await?
+            .downcast()
+            .map(|answer| *answer)
+            .map_err(wrong)
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").finish_non_exhaustive()
+    }
+}
+
+/// Why leadership was not handed over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// Ask the leader, or wait until there is one.
+    #[error("this member does not lead; the leader is {}", Known(*.leader))]
+    NotLeader {
+        /// Who leads, if known.
+        leader: Option<PeerId>,
+    },
+    /// Name a voter: see [`Group::members`](super::Group::members).
+    #[error("{} is no voter", .0.short())]
+    NotVoter(PeerId),
+    /// The other one did not take over in time: it may be behind, or gone.
+    #[error("leadership was not taken over in time")]
+    TimedOut,
+    /// The member runs no consensus now.
+    #[error("the group is not available: {0}")]
+    Unavailable(String),
+}
+
+struct Known(Option<PeerId>);
+
+impl fmt::Display for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(peer) => f.write_str(&peer.short().to_string()),
+            None => f.write_str("not known"),
+        }
+    }
+}
+
+/// The peers of members.
+pub(super) fn peers<'a>(members: impl IntoIterator<Item = &'a MemberId>) -> Vec<PeerId> {
+    members.into_iter().map(|member| member.peer).collect()
+}

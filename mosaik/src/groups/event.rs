@@ -1,0 +1,110 @@
+//! What happens to a group, as it happens.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures::{Stream, StreamExt as _, stream::BoxStream};
+
+use super::status::{GroupStatus, Phase};
+use crate::{id::PeerId, rt::watch};
+
+/// Something that happened to a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Commands can be applied and queries answered.
+    Online,
+    /// They cannot for now.
+    Offline,
+    /// Another member leads, or none.
+    LeaderChanged(Option<PeerId>),
+    /// Somebody votes that did not.
+    VoterAdded(PeerId),
+    /// Somebody votes no longer.
+    VoterRemoved(PeerId),
+    /// Another charter of the group lives on; this one takes no more commands.
+    Superseded,
+    /// The replica failed and was rebuilt from its log.
+    Rebuilt,
+    /// This node takes part no longer, for this reason.
+    Ended(String),
+}
+
+/// Events of a group: a stream that ends with the network. A listener that is slow sees what has changed since it
+/// last looked, and not what came and went in between.
+pub struct Events {
+    inner: BoxStream<'static, Event>,
+}
+
+impl Events {
+    pub(super) fn new(status: watch::Receiver<GroupStatus>) -> Self {
+        let seen = status.borrow().clone();
+        let state = (status, seen, VecDeque::new());
+        let inner = futures::stream::unfold(state, |(mut status, mut seen, mut events)| async {
+            loop {
+                if let Some(event) = events.pop_front() {
+                    return Some((event, (status, seen, events)));
+                }
+                status.changed().await.ok()?;
+                let now = status.borrow_and_update().clone();
+                events = changes(&seen, &now).into();
+                seen = now;
+            }
+        });
+        Self {
+            inner: inner.boxed(),
+        }
+    }
+}
+
+fn changes(before: &GroupStatus, now: &GroupStatus) -> Vec<Event> {
+    let mut events = Vec::new();
+    let voters = |status: &GroupStatus| {
+        let membership = status.membership.as_ref();
+        membership.map(|m| m.voters.clone()).unwrap_or_default()
+    };
+    let (were, are) = (voters(before), voters(now));
+    for added in are.difference(&were) {
+        events.push(Event::VoterAdded(added.peer));
+    }
+    for removed in were.difference(&are) {
+        events.push(Event::VoterRemoved(removed.peer));
+    }
+    if before.leader != now.leader {
+        events.push(Event::LeaderChanged(now.leader.map(|leader| leader.peer)));
+    }
+    if before.rebuilds < now.rebuilds {
+        events.push(Event::Rebuilt);
+    }
+    match (before.online, now.online) {
+        (false, true) => events.push(Event::Online),
+        (true, false) => events.push(Event::Offline),
+        _ => {}
+    }
+    if before.phase != now.phase {
+        match &now.phase {
+            Phase::Superseded => events.push(Event::Superseded),
+            Phase::Ended(why) => events.push(Event::Ended(why.clone())),
+            _ => {}
+        }
+    }
+    events
+}
+
+impl Stream for Events {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.inner.poll_next_unpin(cx)
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}

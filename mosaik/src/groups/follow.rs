@@ -1,0 +1,334 @@
+//! Members outside the membership: they follow the committed log of any member that is in it.
+//!
+//! The follower says how far it is, and is sent a snapshot if the entries behind that were purged, then entries
+//! as they are applied. Following costs the membership nothing; when the one that is followed goes, another is.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tracing::debug;
+
+use super::{
+    bonds::{GroupHeader, Kind},
+    front::Front,
+    machine::Header as SnapshotHeader,
+    proto::{founding::charter::Epoch, log_id::LogId},
+    raft::RaftMachine,
+    replica::Replica,
+    storage::{Op, Record, WriteError},
+};
+use crate::{
+    id::MemberId,
+    rt::{self, watch},
+    transport::{CloseCode, Halves, Link, LinkError},
+    wire,
+};
+
+/// Bytes of entries that are sent at once, about: 1 MiB.
+const READ_BYTES: usize = 1024 * 1024;
+/// How often a follower that gets nothing else is told that the other is there.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a follower hears nothing before it looks for another one to follow.
+const SILENCE: Duration = Duration::from_secs(4);
+/// How long to wait, give or take half, before another member is followed.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Entries after which a follower makes a snapshot.
+const SNAPSHOT_EVERY: u64 = 50_000;
+/// Entries that it keeps although a snapshot has them.
+const KEEP: u64 = 10_000;
+
+/// What a follower is sent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Frame {
+    /// A snapshot follows, in chunks.
+    Snapshot(SnapshotHeader),
+    /// A chunk of it.
+    Chunk(Bytes),
+    /// Entries that are committed.
+    Entries(Vec<Record>),
+    /// Who leads, as far as the sender knows; also a sign of life.
+    State {
+        /// The leader.
+        leader: Option<MemberId>,
+        /// Up to where the sender has applied the log.
+        applied: Option<u64>,
+    },
+}
+
+/// What a follower knows of the group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Followed {
+    /// Whom it follows.
+    pub(crate) source: Option<MemberId>,
+    /// Who leads.
+    pub(crate) leader: Option<MemberId>,
+    /// Up to where the one that is followed has applied the log.
+    pub(crate) applied: Option<u64>,
+}
+
+/// Sends the committed log to a follower, from behind `applied` on, until the stream breaks.
+pub(crate) async fn serve(
+    replica: &Arc<Replica>,
+    applied: Option<LogId>,
+    mut halves: Halves,
+) -> Result<(), LinkError> {
+    let Some(node) = replica.node() else {
+        halves.0.reset(CloseCode::NotFound);
+        return Ok(());
+    };
+    let mut link = Link::<Frame, ()>::resume(halves, wire::MAX_FRAME);
+    let mut status = node.status();
+    let mut next = applied.map_or(0, |applied| applied.index + 1);
+    loop {
+        let state = {
+            let status = status.borrow_and_update();
+            if status.stopped.is_some() {
+                return Ok(());
+            }
+            Frame::State {
+                leader: status.leader,
+                applied: replica.progress().get(),
+            }
+        };
+        link.tx.send(&state).await?;
+        // What is applied by now, then whatever comes until there is news of the leader.
+        loop {
+            while replica.progress().get().is_some_and(|done| done >= next) {
+                next = send_some(replica, &mut link, next).await?;
+            }
+            let more = tokio::select! {
+                biased;
+                () = replica.progress().reach(next) => true,
+                changed = leader_changed(&mut status, &state) => changed,
+                () = rt::sleep(TICK) => false,
+            };
+            if !more {
+                break;
+            }
+        }
+    }
+}
+
+/// Waits until another member leads than `told`; returns false then.
+async fn leader_changed(status: &mut watch::Receiver<super::raft::Status>, told: &Frame) -> bool {
+    let Frame::State { leader, .. } = told else {
+        return false;
+    };
+    let changed =
+        |status: &super::raft::Status| status.leader != *leader || status.stopped.is_some();
+    // If nobody changes it any more, there is nothing to tell.
+    drop(status.wait_for(changed).await);
+    false
+}
+
+/// Sends entries from `next` on, or a snapshot if they are gone; returns which is next.
+async fn send_some(
+    replica: &Replica,
+    link: &mut Link<Frame, ()>,
+    next: u64,
+) -> Result<u64, LinkError> {
+    let broken = |error: &dyn std::fmt::Display| {
+        debug!(%error, "a follower cannot be served");
+        LinkError::Stream(CloseCode::NotFound)
+    };
+    let end = replica.progress().get().map_or(0, |done| done + 1);
+    let records = replica.log().read(next..end, READ_BYTES).await;
+    let records = records.map_err(|error| broken(&error))?;
+    if let (Some(first), Some(last)) = (records.first(), records.last())
+        && first.id.index == next
+    {
+        let after = last.id.index + 1;
+        link.tx.send(&Frame::Entries(records)).await?;
+        return Ok(after);
+    }
+    let snapshot = replica.store().current();
+    let snapshot = snapshot.filter(|snapshot| snapshot.header().last.index >= next);
+    let snapshot = snapshot.ok_or_else(|| broken(&"entries are gone and no snapshot has them"))?;
+    let header = snapshot.header().clone();
+    let after = header.last.index + 1;
+    link.tx.send(&Frame::Snapshot(header)).await?;
+    let mut number = 0;
+    while let Some(chunk) = snapshot
+        .chunk(number)
+        .await
+        .map_err(|error| broken(&error))?
+    {
+        link.tx.send(&Frame::Chunk(chunk)).await?;
+        number += 1;
+    }
+    Ok(after)
+}
+
+/// Follows whoever announces the charter, until this is dropped or the state machine halts.
+pub(crate) async fn run(
+    front: Arc<Front>,
+    replica: Arc<Replica>,
+    mut machine: RaftMachine,
+    told: watch::Sender<Followed>,
+) {
+    let mut tried = None;
+    loop {
+        let sources = front.announcers(replica.epoch());
+        // Another one than the last, if there is another.
+        let others: Vec<MemberId> = sources
+            .iter()
+            .copied()
+            .filter(|s| Some(*s) != tried)
+            .collect();
+        let choice = if others.is_empty() { &sources } else { &others };
+        let random = usize::try_from(rt::random_u64() >> 32).unwrap_or(0);
+        if let Some(source) = choice.get(random % choice.len().max(1)).copied() {
+            tried = Some(source);
+            match follow(&front, &replica, &mut machine, source, &told).await {
+                Ok(()) => {}
+                Err(Broken::Link(error)) => debug!(%error, source = %source, "followed no longer"),
+                // The progress of the replica says why.
+                Err(Broken::Halted) => return,
+                Err(Broken::Io(error)) => debug!(%error, "what was sent could not be kept"),
+            }
+            told.send_replace(Followed::default());
+        }
+        rt::sleep(rt::jitter(RETRY)).await;
+    }
+}
+
+#[derive(Debug)]
+enum Broken {
+    Link(LinkError),
+    Halted,
+    Io(std::io::Error),
+}
+
+impl From<LinkError> for Broken {
+    fn from(error: LinkError) -> Self {
+        Self::Link(error)
+    }
+}
+
+async fn follow(
+    front: &Front,
+    replica: &Replica,
+    machine: &mut RaftMachine,
+    source: MemberId,
+    told: &watch::Sender<Followed>,
+) -> Result<(), Broken> {
+    let header = GroupHeader {
+        group: front.group(),
+        epoch: replica.epoch(),
+        from: replica.me(),
+        to: source,
+        kind: Kind::Follow {
+            applied: machine.last(),
+        },
+    };
+    let halves = rt::timeout(SILENCE, front.open(header)).await;
+    let halves = halves.map_err(|_| LinkError::Truncated)??;
+    let mut link = Link::<(), Frame>::resume(halves, wire::MAX_FRAME);
+    loop {
+        let frame = receive(&mut link).await?;
+        match frame {
+            Frame::State { leader, applied } => {
+                let followed = Followed {
+                    source: Some(source),
+                    leader,
+                    applied,
+                };
+                told.send_if_modified(|before| {
+                    std::mem::replace(before, followed.clone()) != followed
+                });
+            }
+            Frame::Entries(records) => take_in(replica, machine, records).await?,
+            Frame::Snapshot(header) => snapshot(replica, machine, &mut link, header).await?,
+            Frame::Chunk(_) => return Err(LinkError::Stream(CloseCode::Malformed).into()),
+        }
+    }
+}
+
+async fn receive(link: &mut Link<(), Frame>) -> Result<Frame, LinkError> {
+    let frame = rt::timeout(SILENCE, link.rx.recv()).await;
+    let frame = frame.map_err(|_| LinkError::Stream(CloseCode::TimedOut))??;
+    frame.ok_or(LinkError::Truncated)
+}
+
+async fn take_in(
+    replica: &Replica,
+    machine: &mut RaftMachine,
+    records: Vec<Record>,
+) -> Result<(), Broken> {
+    let next = machine.last().map_or(0, |applied| applied.index + 1);
+    let indices = records.iter().map(|record| record.id.index);
+    let Some(last) = records.last().map(|record| record.id) else {
+        return Ok(());
+    };
+    if !indices.eq((next..).take(records.len())) {
+        return Err(LinkError::Stream(CloseCode::Malformed).into());
+    }
+    // They are committed whether or not they are on this disk: nobody waits for that.
+    let done = |written: Result<(), WriteError>| {
+        if let Err(error) = written {
+            debug!(%error, "entries that are followed were not written");
+        }
+    };
+    let log = replica.log();
+    let appended = log.append(records.clone(), done).await;
+    appended.map_err(|error| Broken::Io(std::io::Error::other(error)))?;
+    let noted = log.save_committed(last).await;
+    noted.map_err(|error| Broken::Io(std::io::Error::other(error)))?;
+    machine.follow(&records).await.map_err(|_| Broken::Halted)?;
+    compact(replica, machine, last.index).await
+}
+
+/// Replaces entries by a snapshot when there are many.
+async fn compact(replica: &Replica, machine: &mut RaftMachine, last: u64) -> Result<(), Broken> {
+    let current = replica.store().current();
+    let covered = current.map_or(0, |snapshot| snapshot.header().last.index);
+    if last.saturating_sub(covered) < SNAPSHOT_EVERY {
+        return Ok(());
+    }
+    machine.checkpoint().await.map_err(Broken::Io)?;
+    let upto = last.saturating_sub(KEEP);
+    let record = replica.log().read(upto..upto + 1, 1).await;
+    let record = record.map_err(|error| Broken::Io(std::io::Error::other(error)))?;
+    if let Some(record) = record.first() {
+        let purged = replica.log().write(vec![Op::Purge(record.id)]).await;
+        purged.map_err(|error| Broken::Io(std::io::Error::other(error)))?;
+    }
+    Ok(())
+}
+
+async fn snapshot(
+    replica: &Replica,
+    machine: &mut RaftMachine,
+    link: &mut Link<(), Frame>,
+    header: SnapshotHeader,
+) -> Result<(), Broken> {
+    let sound = header.group == replica.log().group() && header.epoch == replica.epoch();
+    if !sound {
+        return Err(LinkError::Stream(CloseCode::Malformed).into());
+    }
+    let chunks = header.chunks;
+    let mut receiving = replica.store().receive(header).await.map_err(Broken::Io)?;
+    for number in 0..chunks {
+        let Frame::Chunk(chunk) = receive(link).await? else {
+            return Err(LinkError::Stream(CloseCode::Malformed).into());
+        };
+        if number >= receiving.next() {
+            receiving.push(chunk).await.map_err(Broken::Io)?;
+        }
+    }
+    let snapshot = receiving.finish().await.map_err(Broken::Io)?;
+    let installed = machine.follow_snapshot(snapshot).await;
+    installed.map_err(Broken::Io)
+}
+
+impl Front {
+    /// Bonded members that announce this charter.
+    fn announcers(&self, epoch: Epoch) -> Vec<MemberId> {
+        let announcing = |bond: &super::front::Bond| bond.announces == Some(epoch);
+        let bonds = self.bonds();
+        let members = bonds.into_iter().filter(announcing).map(|bond| bond.member);
+        members.collect()
+    }
+}

@@ -1,0 +1,672 @@
+//! This node's part in one group, as its bonds see it: who is bonded, and what founding says to them.
+//!
+//! The founding protocol decides under one lock and at once, whoever brings the fact; what it wants done waits
+//! for the [driver](super::driver).
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+use tracing::debug;
+
+use super::{
+    bonds::{Control, Farewell, GroupHeader, Kind, Line, Presence},
+    error::Refusal,
+    follow, forward,
+    options::Settled,
+    proto::{
+        founding::{
+            Founding,
+            charter::{Charter, Epoch},
+            message::{Config, Input, Message, Output, Record},
+            status,
+            verdict::Claim,
+        },
+        roster::{Death, Preference},
+    },
+    raft,
+    replica::Replica,
+    shared::Shared,
+};
+use crate::{
+    discovery::Entry,
+    id::{GroupId, MemberId, PeerId},
+    rt::{self, Instant, lock, watch},
+    transport::{CloseCode, Connection, Halves, LinkError},
+};
+
+/// How long enough eligible members are bonded before one proposes a charter.
+const SETTLE: Duration = Duration::from_millis(500);
+/// How long to wait for answers before proposing, and for acceptances before pledging.
+const FOUNDING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a bound member repeats itself.
+const RESEND: Duration = Duration::from_secs(1);
+/// How long a Raft stream waits for this member to run Raft.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
+/// Dead boots, and refusals, that are remembered.
+const MAX_REMEMBERED: usize = 1024;
+
+/// This node's part in one group.
+#[derive(Debug)]
+pub(crate) struct Front {
+    shared: Arc<Shared>,
+    settled: Settled,
+    writer: bool,
+    core: Mutex<Core>,
+    news: Notify,
+    /// What runs here, for the streams of others.
+    serving: watch::Sender<Option<Arc<Replica>>>,
+}
+
+#[derive(Debug)]
+struct Core {
+    me: MemberId,
+    /// Only writers found.
+    founding: Option<Founding>,
+    outputs: VecDeque<Output>,
+    notices: VecDeque<Notice>,
+    bonds: BTreeMap<PeerId, Bond>,
+    /// When each was heard from last that is bonded no longer.
+    lost: BTreeMap<MemberId, Instant>,
+    deaths: BTreeMap<MemberId, Death>,
+    /// Members that said they leave for good.
+    left: BTreeSet<MemberId>,
+    refusals: BTreeMap<PeerId, Refusal>,
+    /// Peers that have said how they stand.
+    spoken: BTreeSet<PeerId>,
+    /// What announcing the established charter says.
+    claim: Option<Claim>,
+}
+
+/// A member that this one is bonded to.
+#[derive(Clone, Debug)]
+pub(crate) struct Bond {
+    /// Who it is.
+    pub(crate) member: MemberId,
+    /// Whether it may vote.
+    pub(crate) writer: bool,
+    /// Whether it keeps its log on disk.
+    pub(crate) durable: bool,
+    /// What it declared about leading.
+    pub(crate) preference: Preference,
+    /// The charter that it announces.
+    pub(crate) announces: Option<Epoch>,
+    /// How it is reached.
+    pub(crate) line: Line,
+}
+
+/// What the driver has to look at, besides what founding wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// A member wants to replicate the log of this charter to this one.
+    RaftCalled(Epoch),
+    /// This member is reachable again.
+    Bonded(MemberId),
+    /// Somebody came or went.
+    Bonds,
+    /// This member only observes, and heard of an established charter.
+    Announced(Charter),
+    /// The leader says that this member is none any more.
+    Removed,
+    /// A verdict was committed elsewhere.
+    Verdict {
+        /// The charter that committed it.
+        by: Epoch,
+        /// The other.
+        other: Epoch,
+        /// The one that lives on.
+        winner: Charter,
+    },
+}
+
+impl Front {
+    /// A part in a group as `me`, with what it has persisted of the founding.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        settled: Settled,
+        writer: bool,
+        me: MemberId,
+        record: Option<Record>,
+    ) -> Arc<Self> {
+        let core = Core {
+            me,
+            founding: None,
+            outputs: VecDeque::new(),
+            notices: VecDeque::new(),
+            bonds: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            deaths: BTreeMap::new(),
+            left: BTreeSet::new(),
+            refusals: BTreeMap::new(),
+            spoken: BTreeSet::new(),
+            claim: None,
+        };
+        let front = Self {
+            shared,
+            settled,
+            writer,
+            core: Mutex::new(core),
+            news: Notify::new(),
+            serving: watch::Sender::new(None),
+        };
+        front.begin(me, record);
+        Arc::new(front)
+    }
+
+    /// Begins to found, or goes on, as `me`.
+    pub(crate) fn begin(&self, me: MemberId, record: Option<Record>) {
+        let mut core = self.core();
+        core.me = me;
+        core.outputs.clear();
+        let config = Config {
+            group: self.group(),
+            me,
+            founders: self.settled.founders,
+            terms: self.settled.terms,
+            settle: SETTLE,
+            founding_timeout: FOUNDING_TIMEOUT,
+            resend: RESEND,
+        };
+        if self.writer {
+            let mut out = Vec::new();
+            let awaited = self.shared.awaited();
+            let founding = match record {
+                Some(record) => Founding::restore(config, awaited, record, &mut out),
+                None => Founding::new(config, awaited, &mut out),
+            };
+            core.founding = Some(founding);
+            core.outputs.extend(out);
+        }
+        let bonded: Vec<MemberId> = core.bonds.values().map(|bond| bond.member).collect();
+        for member in bonded {
+            core.bonded(member, self.writer, self.settled.durable);
+        }
+        drop(core);
+        self.news.notify_one();
+    }
+
+    /// The group.
+    pub(crate) fn group(&self) -> GroupId {
+        self.shared.id()
+    }
+
+    /// What the handles of the group share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Whether this member may vote.
+    pub(crate) fn writer(&self) -> bool {
+        self.writer
+    }
+
+    /// This member.
+    pub(crate) fn me(&self) -> MemberId {
+        self.core().me
+    }
+
+    /// The group's key.
+    pub(crate) fn key(&self) -> &[u8; 32] {
+        &self.settled.key
+    }
+
+    /// What this member says of itself.
+    pub(crate) fn presence(&self, boot: u64, proof: [u8; 32]) -> Presence {
+        Presence {
+            group: self.group(),
+            boot,
+            writer: self.writer,
+            preference: self.settled.preference(),
+            terms: self.settled.terms,
+            proof,
+        }
+    }
+
+    /// Whether a peer is to be dialed for this group.
+    pub(crate) fn wants(&self, entry: &Entry) -> bool {
+        entry.group(self.group()).is_some_and(|info| {
+            // Those who only observe need nobody but those who hold the state.
+            info.charter.is_some() || (self.writer && info.writer)
+        })
+    }
+
+    /// Tells founding a fact.
+    pub(crate) fn tell(&self, input: Input) {
+        self.core().tell(input);
+        self.news.notify_one();
+    }
+
+    /// Waits for something to do.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// The next thing that founding wants done.
+    pub(crate) fn next_output(&self) -> Option<Output> {
+        self.core().outputs.pop_front()
+    }
+
+    /// The next thing to look at.
+    pub(crate) fn next_notice(&self) -> Option<Notice> {
+        self.core().notices.pop_front()
+    }
+
+    /// What founding waits for.
+    pub(crate) fn status(&self) -> Option<status::Status> {
+        self.core().founding.as_ref().map(Founding::status)
+    }
+
+    /// What a restart would restore.
+    pub(crate) fn record(&self) -> Record {
+        let core = self.core();
+        core.founding
+            .as_ref()
+            .map(Founding::record)
+            .unwrap_or_default()
+    }
+
+    /// What announcing the established charter says from now on; `None` announces nothing. Those whom founding
+    /// does not know, as they never found with this member, are told here.
+    pub(crate) fn set_claim(&self, claim: Option<Claim>) {
+        let mut core = self.core();
+        let before = std::mem::replace(&mut core.claim, claim);
+        if before.is_some() == core.claim.is_some() {
+            return;
+        }
+        let bonds: Vec<Bond> = core.bonds.values().cloned().collect();
+        let withdrawn = Control::Withdrawn {
+            group: self.group(),
+            from: core.me.boot,
+        };
+        for bond in bonds {
+            match core.claim {
+                Some(_) => core.bonded(bond.member, self.writer, self.settled.durable),
+                None => bond.line.tell(withdrawn.clone()),
+            }
+        }
+        drop(core);
+        self.news.notify_one();
+    }
+
+    /// What announcing the established charter says.
+    pub(crate) fn claim(&self) -> Option<Claim> {
+        self.core().claim.clone()
+    }
+
+    /// Announces the established charter to a member.
+    pub(crate) fn announce(&self, to: &MemberId) {
+        let core = self.core();
+        if let Some(bond) = core.bonds.get(&to.peer).filter(|bond| bond.member == *to) {
+            core.announce(bond);
+        }
+    }
+
+    /// Who runs here.
+    pub(crate) fn serving(&self) -> &watch::Sender<Option<Arc<Replica>>> {
+        &self.serving
+    }
+
+    /// Those who are bonded.
+    pub(crate) fn bonds(&self) -> Vec<Bond> {
+        self.core().bonds.values().cloned().collect()
+    }
+
+    /// The bond to exactly this member.
+    pub(crate) fn bond(&self, member: &MemberId) -> Option<Bond> {
+        let core = self.core();
+        let bond = core.bonds.get(&member.peer);
+        bond.filter(|bond| bond.member == *member).cloned()
+    }
+
+    /// Whether it is bonded, on this connection.
+    pub(crate) fn is_bonded(&self, member: &MemberId, connection: &Connection) -> bool {
+        let bond = self.bond(member);
+        bond.is_some_and(|bond| bond.line.connection.stable_id() == connection.stable_id())
+    }
+
+    /// What is known of members that are bonded no longer: how long ago each was lost, whether it is proven
+    /// dead, and whether it left for good.
+    pub(crate) fn fate(&self, member: &MemberId) -> (Option<Instant>, Option<Death>, bool) {
+        let core = self.core();
+        let lost = core.lost.get(member).copied();
+        let death = core.deaths.get(member).copied();
+        (lost, death, core.left.contains(member))
+    }
+
+    /// Those who are not let in, or do not let this member in, and why.
+    pub(crate) fn refusals(&self) -> Vec<(PeerId, Refusal)> {
+        let core = self.core();
+        let refusals = core.refusals.iter();
+        refusals.map(|(peer, why)| (*peer, why.clone())).collect()
+    }
+
+    /// A peer has sent a control message.
+    pub(crate) fn received(&self, line: &Line, message: Control) {
+        let peer = line.connection.peer();
+        match message {
+            Control::Present(presence) => self.present(line, &presence),
+            Control::Absent { boot, farewell, .. } => self.absent(peer, boot, farewell),
+            Control::Refused { why, .. } => self.refused(peer, why),
+            Control::Founding {
+                from, to, message, ..
+            } => self.founding_message(line, from, to, message),
+            Control::Withdrawn { from, .. } => self.withdrawn(peer, from),
+            Control::Leaving { boot, .. } => self.leaving(peer, boot),
+            Control::Removed { from, to, .. } => self.removed(line, from, to),
+            Control::Verdict {
+                by, other, winner, ..
+            } => self.verdict(by, other, winner),
+        }
+    }
+
+    /// A peer says that it takes part.
+    pub(crate) fn present(&self, line: &Line, presence: &Presence) {
+        let member = MemberId {
+            peer: line.connection.peer(),
+            boot: presence.boot,
+        };
+        let expected = line.expected_proof(self.key(), self.group(), presence.boot);
+        let compared = self.settled.compare(&presence.terms);
+        let proved = if expected == presence.proof {
+            Ok(())
+        } else {
+            Err(Refusal::Key)
+        };
+        let mut core = self.core();
+        if let Err(why) = compared.and(proved) {
+            core.remember_refusal(member.peer, why.clone());
+            drop(core);
+            line.tell(Control::Refused {
+                group: self.group(),
+                why,
+            });
+            return;
+        }
+        core.refusals.remove(&member.peer);
+        let bond = Bond {
+            member,
+            writer: presence.writer,
+            durable: presence.terms.durable,
+            preference: presence.preference,
+            announces: None,
+            line: line.clone(),
+        };
+        if let Some(before) = core.bonds.insert(member.peer, bond)
+            && before.member != member
+        {
+            core.tell(Input::Unbonded(before.member));
+            core.died(before.member, Death::Superseded);
+        }
+        core.lost.remove(&member);
+        core.bonded(member, self.writer, self.settled.durable);
+        core.notices.push_back(Notice::Bonded(member));
+        drop(core);
+        self.news.notify_one();
+    }
+
+    /// A peer says that it takes part no longer.
+    fn absent(&self, peer: PeerId, boot: u64, farewell: Option<Farewell>) {
+        let member = MemberId { peer, boot };
+        let mut core = self.core();
+        if core
+            .bonds
+            .get(&peer)
+            .is_some_and(|bond| bond.member == member)
+        {
+            let durable = core.bonds.remove(&peer).is_some_and(|bond| bond.durable);
+            core.lose(member);
+            match farewell {
+                None => {}
+                // Its log is on its disk, and it comes back with it.
+                Some(Farewell::Shutdown) if durable => {}
+                Some(Farewell::Shutdown) => core.died(member, Death::Departed),
+                Some(Farewell::Left) => {
+                    core.left.insert(member);
+                    core.died(member, Death::Departed);
+                }
+                Some(Farewell::Replaced) => core.died(member, Death::Superseded),
+            }
+        }
+        drop(core);
+        self.news.notify_one();
+    }
+
+    /// A peer does not let this member take part with it.
+    fn refused(&self, peer: PeerId, why: Refusal) {
+        let mut core = self.core();
+        core.remember_refusal(peer, why);
+        core.notices.push_back(Notice::Bonds);
+        drop(core);
+        self.news.notify_one();
+    }
+
+    /// A connection is gone.
+    pub(crate) fn lost(&self, connection: &Connection) {
+        let mut core = self.core();
+        let peer = connection.peer();
+        let of = |bond: &Bond| bond.line.connection.stable_id() == connection.stable_id();
+        if core.bonds.get(&peer).is_some_and(of)
+            && let Some(bond) = core.bonds.remove(&peer)
+        {
+            core.lose(bond.member);
+        }
+        drop(core);
+        self.news.notify_one();
+    }
+
+    /// A peer has sent a founding message.
+    fn founding_message(&self, line: &Line, from: u64, to: u64, message: Message) {
+        let peer = line.connection.peer();
+        let from = MemberId { peer, boot: from };
+        if !self.is_bonded(&from, &line.connection) || self.me().boot != to {
+            return;
+        }
+        let mut core = self.core();
+        if let (Message::Established(claim), Some(bond)) = (&message, core.bonds.get_mut(&peer)) {
+            bond.announces = Some(claim.charter.epoch);
+            if !self.writer {
+                let charter = claim.charter.clone();
+                core.notices.push_back(Notice::Announced(charter));
+            }
+        }
+        core.tell(Input::Received { from, message });
+        if core.spoken.len() < MAX_REMEMBERED {
+            core.spoken.insert(peer);
+        }
+        drop(core);
+        self.news.notify_one();
+    }
+
+    /// A member no longer announces its charter.
+    fn withdrawn(&self, peer: PeerId, boot: u64) {
+        let member = MemberId { peer, boot };
+        let mut core = self.core();
+        if let Some(bond) = core.bonds.get_mut(&peer)
+            && bond.member == member
+        {
+            bond.announces = None;
+        }
+        core.tell(Input::Withdrawn(member));
+        core.notices.push_back(Notice::Bonds);
+        drop(core);
+        self.news.notify_one();
+    }
+
+    /// A member wants to leave for good.
+    fn leaving(&self, peer: PeerId, boot: u64) {
+        let mut core = self.core();
+        let member = MemberId { peer, boot };
+        if core
+            .bonds
+            .get(&peer)
+            .is_some_and(|bond| bond.member == member)
+        {
+            core.left.insert(member);
+            core.notices.push_back(Notice::Bonds);
+        }
+        drop(core);
+        self.news.notify_one();
+    }
+
+    /// A leader says that this member is none any more.
+    fn removed(&self, line: &Line, from: u64, to: u64) {
+        let peer = line.connection.peer();
+        let from = MemberId { peer, boot: from };
+        if self.is_bonded(&from, &line.connection) && self.me().boot == to {
+            self.core().notices.push_back(Notice::Removed);
+            self.news.notify_one();
+        }
+    }
+
+    /// Whether a bonded member announces this charter.
+    pub(crate) fn is_announced(&self, epoch: Epoch) -> bool {
+        let core = self.core();
+        core.bonds
+            .values()
+            .any(|bond| bond.announces == Some(epoch))
+    }
+
+    /// Whether a peer has said how it stands with the group.
+    pub(crate) fn has_spoken(&self, peer: &PeerId) -> bool {
+        self.core().spoken.contains(peer)
+    }
+
+    /// A verdict was committed elsewhere.
+    fn verdict(&self, by: Epoch, other: Epoch, winner: Charter) {
+        let notice = Notice::Verdict { by, other, winner };
+        self.core().notices.push_back(notice);
+        self.news.notify_one();
+    }
+
+    /// Serves a stream of the group that a bonded member opened.
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        header: GroupHeader,
+        mut halves: Halves,
+    ) -> Result<(), LinkError> {
+        let GroupHeader {
+            epoch, from, kind, ..
+        } = header;
+        let replica = if header.to != self.me() {
+            Err(CloseCode::Superseded)
+        } else if let Kind::Raft(_) = kind {
+            self.raft_replica(from, epoch).await
+        } else {
+            let serving = self.serving.borrow().clone();
+            let replica = serving.filter(|replica| replica.epoch() == epoch);
+            replica.ok_or(CloseCode::NotFound)
+        };
+        let replica = match replica {
+            Ok(replica) => replica,
+            Err(code) => {
+                halves.0.reset(code);
+                halves.1.0.stop(code);
+                return Ok(());
+            }
+        };
+        match (kind, replica.node()) {
+            (Kind::Raft(purpose), Some(node)) => {
+                if let Err(error) = raft::serve(node, purpose, from, halves).await {
+                    debug!(%from, %error, "a stream of Raft ended");
+                }
+                Ok(())
+            }
+            (Kind::Forward, Some(_)) => forward::serve(&replica, from, halves).await,
+            (Kind::Follow { applied }, _) => follow::serve(&replica, applied, halves).await,
+            (Kind::Raft(_) | Kind::Forward, None) => {
+                halves.0.reset(CloseCode::NotFound);
+                Ok(())
+            }
+        }
+    }
+
+    /// The replica that runs Raft for a charter, once it does.
+    async fn raft_replica(&self, from: MemberId, epoch: Epoch) -> Result<Arc<Replica>, CloseCode> {
+        let may_answer = {
+            let mut core = self.core();
+            core.tell(Input::RaftCalled { from, epoch });
+            let founding = core.founding.as_ref();
+            let may_answer = founding.is_some_and(|founding| founding.may_answer_raft(epoch));
+            if may_answer {
+                core.notices.push_back(Notice::RaftCalled(epoch));
+            }
+            may_answer
+        };
+        self.news.notify_one();
+        if !may_answer {
+            return Err(CloseCode::NotAllowed);
+        }
+        let mut serving = self.serving.subscribe();
+        let runs = |replica: &Option<Arc<Replica>>| {
+            let replica = replica.as_ref();
+            replica.is_some_and(|replica| replica.epoch() == epoch && replica.node().is_some())
+        };
+        let running = rt::timeout(START_TIMEOUT, serving.wait_for(runs)).await;
+        match running {
+            Ok(Ok(replica)) => replica.clone().ok_or(CloseCode::NotFound),
+            _ => Err(CloseCode::TimedOut),
+        }
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core> {
+        lock(&self.core)
+    }
+}
+
+impl Core {
+    fn tell(&mut self, input: Input) {
+        if let Some(founding) = &mut self.founding {
+            let mut out = Vec::new();
+            founding.handle(input, &mut out);
+            self.outputs.extend(out);
+        }
+    }
+
+    /// A bonded member founds with this one if both may, and both keep their log alike. Others are told of the
+    /// charter once it is established.
+    fn bonded(&mut self, member: MemberId, writer: bool, durable: bool) {
+        let Some(bond) = self.bonds.get(&member.peer) else {
+            return;
+        };
+        if bond.writer && writer && bond.durable == durable {
+            self.tell(Input::Bonded(member));
+        } else {
+            self.announce(bond);
+        }
+    }
+
+    fn announce(&self, bond: &Bond) {
+        if let Some(claim) = &self.claim {
+            bond.line.tell(Control::Founding {
+                group: claim.charter.group,
+                from: self.me.boot,
+                to: bond.member.boot,
+                message: Message::Established(claim.clone()),
+            });
+        }
+    }
+
+    fn lose(&mut self, member: MemberId) {
+        self.tell(Input::Unbonded(member));
+        if self.lost.len() < MAX_REMEMBERED {
+            self.lost.insert(member, rt::now());
+        }
+        self.notices.push_back(Notice::Bonds);
+    }
+
+    fn died(&mut self, member: MemberId, death: Death) {
+        self.tell(Input::Gone(member));
+        if self.deaths.len() < MAX_REMEMBERED {
+            self.deaths.insert(member, death);
+        }
+    }
+
+    fn remember_refusal(&mut self, peer: PeerId, why: Refusal) {
+        if self.refusals.len() < MAX_REMEMBERED || self.refusals.contains_key(&peer) {
+            self.refusals.insert(peer, why);
+        }
+    }
+}

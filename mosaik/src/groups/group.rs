@@ -1,0 +1,337 @@
+//! A handle of a group.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use serde::de::DeserializeOwned;
+
+use super::{
+    client::Client,
+    condition::When,
+    driver::Stop,
+    error::{GroupError, Pending, TransferError, Unavailable},
+    event::Events,
+    handle::{self, Joined},
+    machine::{Local, StateMachine},
+    status::{GroupExplanation, Phase},
+};
+use crate::{
+    id::{GroupId, PeerId},
+    rt, wire,
+};
+
+/// A version of a group's state: the index of the log entry that was applied last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub(crate) u64);
+
+impl From<Version> for u64 {
+    fn from(version: Version) -> Self {
+        version.0
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A member of a group, and its state. Clones share it; the node takes part until it [leaves](Self::leave) or its
+/// network stops.
+///
+/// A command is acknowledged once a majority of the voters has it, on disk if the group is durable, and this
+/// replica has applied it. It is applied exactly once, however often the way to the leader breaks.
+pub struct Group<M: StateMachine> {
+    joined: Joined,
+    local: Local<M>,
+}
+
+impl<M: StateMachine> Clone for Group<M> {
+    fn clone(&self) -> Self {
+        Self {
+            joined: self.joined.clone(),
+            local: self.local.clone(),
+        }
+    }
+}
+
+impl<M: StateMachine> fmt::Debug for Group<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group")
+            .field("name", &self.joined.shared.name())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M: StateMachine> Group<M> {
+    pub(super) fn new(joined: Joined, local: Local<M>) -> Self {
+        Self { joined, local }
+    }
+
+    /// Applies a command, and returns its output.
+    ///
+    /// # Errors
+    /// See [`GroupError`]; after [`GroupError::Timeout`] the command is still under way.
+    pub async fn execute(&self, command: M::Command) -> Result<M::Output, GroupError> {
+        let commands = encode(&[command])?;
+        self.run(1, commands, |outputs: &[u8]| {
+            let (output, rest) = decode(outputs)?;
+            finished(rest)?;
+            Ok(output)
+        })
+        .await
+    }
+
+    /// Applies commands as one log entry, one after the other and with nothing in between, and returns their
+    /// outputs. One whose output is an error does not undo the others; if one panics, none is applied.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn execute_all(
+        &self,
+        commands: impl IntoIterator<Item = M::Command>,
+    ) -> Result<Vec<M::Output>, GroupError> {
+        let commands: Vec<M::Command> = commands.into_iter().collect();
+        let count = u32::try_from(commands.len()).map_err(|_| GroupError::TooLarge {
+            len: usize::MAX,
+            limit: super::proposer::MAX_ITEM,
+        })?;
+        let bytes = encode(&commands)?;
+        self.run(count, bytes, move |mut outputs: &[u8]| {
+            let mut decoded = Vec::with_capacity(count as usize);
+            for _ in 0..count {
+                let (output, rest) = decode(outputs)?;
+                decoded.push(output);
+                outputs = rest;
+            }
+            finished(outputs)?;
+            Ok(decoded)
+        })
+        .await
+    }
+
+    /// Answers a query from a state that holds every command acknowledged before the query was asked, by anybody.
+    ///
+    /// # Errors
+    /// See [`GroupError`].
+    pub async fn query(&self, query: M::Query) -> Result<M::Answer, GroupError> {
+        self.read(|state| state.query(query)).await
+    }
+
+    /// Looks at a state that holds every command acknowledged before this was called, by anybody.
+    ///
+    /// # Errors
+    /// See [`GroupError`].
+    pub async fn read<R>(&self, look: impl FnOnce(&M) -> R) -> Result<R, GroupError> {
+        let shared = &self.joined.shared;
+        let ready = rt::timeout(self.timeout(), Client::read(shared)).await;
+        match ready {
+            Ok(ready) => ready?,
+            Err(_) => return Err(GroupError::Unavailable(self.unavailable())),
+        }
+        self.settled().await?;
+        let unsettled = || GroupError::Unavailable(Unavailable::Restoring);
+        self.local(look).ok_or_else(unsettled)
+    }
+
+    /// Looks at the state as it is here, at once: it may be stale. Commands wait while it is looked at. `None`
+    /// while the state is being restored: after a start, or after a command that panicked.
+    pub fn local<R>(&self, look: impl FnOnce(&M) -> R) -> Option<R> {
+        self.local.read(look)
+    }
+
+    /// Waits until the state is not being restored.
+    async fn settled(&self) -> Result<(), GroupError> {
+        let restored = async {
+            while self.local.read(|_| ()).is_none() {
+                rt::sleep(RESTORING).await;
+            }
+        };
+        let restored = rt::timeout(self.timeout(), restored).await;
+        restored.map_err(|_| GroupError::Unavailable(Unavailable::Restoring))
+    }
+
+    /// The group's id.
+    pub fn id(&self) -> GroupId {
+        self.joined.shared.id()
+    }
+
+    /// The group's name.
+    pub fn name(&self) -> &str {
+        self.joined.shared.name()
+    }
+
+    /// Who leads, as far as this node knows.
+    pub fn leader(&self) -> Option<PeerId> {
+        let leader = self.joined.shared.status().borrow().leader;
+        leader.map(|leader| leader.peer)
+    }
+
+    /// Whether this node leads.
+    pub fn is_leader(&self) -> bool {
+        self.leader() == Some(self.joined.shared.peer())
+    }
+
+    /// Whether commands can be applied and queries answered, as far as this node knows.
+    pub fn is_online(&self) -> bool {
+        self.joined.shared.status().borrow().online
+    }
+
+    /// The members: voters and learners. Who merely follows is not among them.
+    pub fn members(&self) -> Vec<Member> {
+        let status = self.joined.shared.status().borrow();
+        let Some(membership) = &status.membership else {
+            return Vec::new();
+        };
+        let members = membership.members();
+        let member = |member: &crate::id::MemberId| Member {
+            peer: member.peer,
+            voter: membership.votes(member),
+            leader: status.leader == Some(*member),
+        };
+        members.iter().map(member).collect()
+    }
+
+    /// The version of the state here.
+    pub fn version(&self) -> Version {
+        Version(self.joined.shared.progress().get().unwrap_or(0))
+    }
+
+    /// States that can be waited for.
+    pub fn when(&self) -> When {
+        When::new(self.joined.shared.clone())
+    }
+
+    /// What happens from now on.
+    pub fn events(&self) -> Events {
+        Events::new(self.joined.shared.status().subscribe())
+    }
+
+    /// What it waits for, if it is not online, and how it is doing.
+    pub fn explain(&self) -> GroupExplanation {
+        handle::explanation(&self.joined.shared)
+    }
+
+    /// Hands leadership to a voter. Ask it of the leader.
+    ///
+    /// # Errors
+    /// When this node does not lead, the peer is no voter, or it does not take over in time.
+    pub async fn transfer_leadership(&self, to: PeerId) -> Result<(), TransferError> {
+        let leader = self.leader();
+        if leader == Some(to) {
+            return Ok(());
+        }
+        let route = self.joined.shared.routes().borrow().clone();
+        let Ok(Some(super::route::Route::Here(replica))) = route else {
+            return Err(TransferError::NotLeader { leader });
+        };
+        let voter = {
+            let status = self.joined.shared.status().borrow();
+            let membership = status.membership.as_ref();
+            let voters = membership.map(|membership| membership.voters.clone());
+            let voters = voters.unwrap_or_default();
+            voters.into_iter().find(|voter| voter.peer == to)
+        };
+        let voter = voter.ok_or(TransferError::NotVoter(to))?;
+        let Some(node) = replica.node() else {
+            return Err(TransferError::NotLeader { leader });
+        };
+        node.hand_over(voter)
+            .await
+            .map_err(|error| TransferError::Unavailable(error.to_string()))?;
+        let took_over = self.when().leader_is(to);
+        match rt::timeout(TRANSFER_TIMEOUT, took_over).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(TransferError::TimedOut),
+        }
+    }
+
+    /// Leaves the group for good: its vote, if it has one, goes to another, or is given up. Waits until that is
+    /// done, ten seconds at most; the node takes part no longer in any case.
+    pub async fn leave(&self) {
+        self.joined.stop.send_modify(|stop| *stop = Stop::Leave);
+        self.when().ended().await;
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        count: u32,
+        commands: Bytes,
+        finish: impl FnOnce(&[u8]) -> Result<T, GroupError> + Send + 'static,
+    ) -> Result<T, GroupError> {
+        let sent = Arc::new(AtomicBool::new(false));
+        let shared = self.joined.shared.clone();
+        let executing = Client::execute(shared, count, commands, sent.clone());
+        let mut executing = async move { finish(&executing.await?) }.boxed();
+        let after = self.timeout();
+        match rt::timeout(after, &mut executing).await {
+            Ok(result) => result,
+            Err(_) if sent.load(Ordering::Relaxed) => {
+                let pending = Pending::new(executing);
+                Err(GroupError::Timeout { after, pending })
+            }
+            Err(_) => Err(GroupError::Unavailable(self.unavailable())),
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        self.joined.options.command_timeout
+    }
+
+    fn unavailable(&self) -> Unavailable {
+        let status = self.joined.shared.status().borrow();
+        let founding = matches!(status.phase, Phase::Opening | Phase::Founding(_));
+        match &status.unavailable {
+            Some(why) => why.clone(),
+            None if founding => Unavailable::NotFounded,
+            None => Unavailable::NoLeader,
+        }
+    }
+}
+
+/// How often it is looked whether a state is restored.
+const RESTORING: Duration = Duration::from_millis(2);
+/// How long a hand-over may take.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A member of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Member {
+    /// The peer.
+    pub peer: PeerId,
+    /// Whether it votes; else it learns.
+    pub voter: bool,
+    /// Whether it leads.
+    pub leader: bool,
+}
+
+/// Commands one after the other.
+fn encode<T: serde::Serialize>(commands: &[T]) -> Result<Bytes, GroupError> {
+    let mut bytes = Vec::new();
+    for command in commands {
+        bytes = postcard::to_extend(command, bytes)
+            .map_err(|error| GroupError::Encoding(error.to_string()))?;
+    }
+    Ok(bytes.into())
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), GroupError> {
+    postcard::take_from_bytes(bytes).map_err(|error| GroupError::Encoding(error.to_string()))
+}
+
+fn finished(rest: &[u8]) -> Result<(), GroupError> {
+    if rest.is_empty() {
+        return Ok(());
+    }
+    let extra = wire::DecodeError::Trailing { extra: rest.len() };
+    Err(GroupError::Encoding(extra.to_string()))
+}

@@ -1,0 +1,516 @@
+//! What users hold to take part in groups.
+
+use std::{
+    collections::BTreeMap,
+    marker::PhantomData,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::sync::{Semaphore, mpsc};
+use tracing::{Instrument as _, info_span, warn};
+
+use super::{
+    bonds::Bonds,
+    driver::{Driver, Ending, Parts, Stop},
+    error::Refusal,
+    group::Group,
+    machine::{Hosted, Local, Machine, StateMachine},
+    options::{Durability, Options, Preference},
+    proto::founding::message::Awaited,
+    raft,
+    shared::{Ended, Shared},
+    status::{GroupExplanation, Phase},
+    storage::Storage,
+};
+use crate::{
+    declare::Schema,
+    discovery::Discovery,
+    id::{GroupId, PeerId},
+    rt::{self, Tasks, fs, lock, watch},
+    transport::{Connection, Pool},
+};
+
+/// How long to wait, give or take half, before a storage that failed is opened anew.
+const REOPEN: Duration = Duration::from_secs(1);
+/// Where snapshots are kept, below the directory of the logs.
+const SNAPSHOTS: &str = "snapshots";
+/// How long a graceful stop waits for groups to hand over.
+const HAND_OVER: Duration = Duration::from_secs(2);
+
+/// The groups of a network: from [`Network::groups`](crate::Network::groups).
+#[derive(Clone, Debug)]
+pub struct Groups {
+    inner: Arc<Inner>,
+}
+
+/// What groups need of the network.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// Founders of groups that declare none.
+    pub(crate) founders: usize,
+    /// Where logs and snapshots are kept, if on disk.
+    pub(crate) dir: Option<PathBuf>,
+    /// Peers to ask before founding alone.
+    pub(crate) bootstrap: Vec<PeerId>,
+    /// Whether a rendezvous of this machine is to be looked up before founding alone.
+    pub(crate) rendezvous: bool,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    bonds: Bonds,
+    peer: PeerId,
+    tasks: Tasks,
+    state: Mutex<State>,
+    /// The storage on disk, once it is open; opened anew when it fails.
+    durable: watch::Sender<Option<Storage>>,
+    volatile: Storage,
+    /// Taken by whoever sends a snapshot.
+    slots: Arc<Semaphore>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    joined: BTreeMap<GroupId, Joined>,
+    /// Whether somebody opens the storage on disk.
+    opening: bool,
+}
+
+/// A group that this node takes part in.
+#[derive(Clone, Debug)]
+pub(super) struct Joined {
+    pub(super) shared: Arc<Shared>,
+    pub(super) options: Options,
+    pub(super) stop: watch::Sender<Stop>,
+    /// The typed state, for further handles.
+    local: Arc<dyn std::any::Any + Send + Sync>,
+}
+
+impl Groups {
+    /// Starts to serve the groups of a node.
+    pub(crate) fn start(
+        config: Config,
+        pool: Pool,
+        connections: mpsc::Receiver<Connection>,
+        discovery: Discovery,
+        tasks: Tasks,
+    ) -> Self {
+        let peer = discovery.me().peer();
+        let volatile = Storage::volatile(&tasks);
+        let bonds = Bonds::start(pool, connections, discovery, tasks.clone());
+        let inner = Inner {
+            config,
+            bonds,
+            peer,
+            tasks,
+            state: Mutex::default(),
+            durable: watch::Sender::new(None),
+            volatile,
+            slots: raft::slots(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Options for taking part in the group of this name, with a state machine written by hand.
+    pub fn builder<M: StateMachine>(&self, name: impl Into<String>) -> GroupBuilder<M> {
+        GroupBuilder {
+            groups: self.clone(),
+            name: name.into(),
+            options: Options::default(),
+            machine: PhantomData,
+        }
+    }
+
+    /// Takes part in the group of this name as a writer, with default options: votes if chosen.
+    pub fn join<M: StateMachine>(&self, name: impl Into<String>) -> Group<M> {
+        self.builder(name).join()
+    }
+
+    /// Follows the group of this name, with default options: never votes.
+    pub fn observe<M: StateMachine>(&self, name: impl Into<String>) -> Group<M> {
+        self.builder(name).observe()
+    }
+
+    /// How every group is doing.
+    pub(crate) fn explain(&self) -> Vec<GroupExplanation> {
+        let state = lock(&self.inner.state);
+        let joined = state.joined.values();
+        joined.map(|joined| explanation(&joined.shared)).collect()
+    }
+
+    /// Hands over and says good-bye everywhere, then ends.
+    pub(crate) async fn stop(&self) {
+        let joined: Vec<Joined> = lock(&self.inner.state).joined.values().cloned().collect();
+        for group in &joined {
+            group
+                .stop
+                .send_modify(|stop| *stop = (*stop).max(Stop::Shutdown));
+        }
+        let ended = async {
+            for group in &joined {
+                let mut status = group.shared.status().subscribe();
+                let ended =
+                    |status: &super::status::GroupStatus| matches!(status.phase, Phase::Ended(_));
+                // A driver that is gone has ended too.
+                drop(status.wait_for(ended).await);
+            }
+        };
+        if rt::timeout(HAND_OVER, ended).await.is_err() {
+            warn!("not every group was handed over in time");
+        }
+        for group in joined {
+            group.shared.end(Ended::Closed);
+        }
+        let durable = self.inner.durable.borrow().clone();
+        if let Some(storage) = durable {
+            storage.close().await;
+        }
+    }
+
+    fn enter<M: StateMachine>(&self, name: String, options: Options, writer: bool) -> Group<M> {
+        let id = GroupId::from_name(&name);
+        let mut state = lock(&self.inner.state);
+        if let Some(joined) = state.joined.get(&id) {
+            let same = joined.options == options;
+            let local = joined.local.clone().downcast::<Local<M>>();
+            return match local {
+                Ok(local) if same => Group::new(joined.clone(), (*local).clone()),
+                _ => self.refused(&name, options, Refusal::Declared),
+            };
+        }
+        let config = &self.inner.config;
+        let fingerprint = match fingerprint::<M>() {
+            Ok(fingerprint) => fingerprint,
+            Err(why) => return self.refused(&name, options, why),
+        };
+        let settled = options
+            .clone()
+            .settle(config.founders, config.dir.is_some(), fingerprint);
+        let settled = match settled {
+            Ok(_) if cfg!(panic = "abort") => {
+                return self.refused(&name, options, Refusal::PanicAbort);
+            }
+            Ok(settled) => settled,
+            Err(why) => return self.refused(&name, options, why),
+        };
+        if settled.founders == 1 {
+            warn!(
+                group = name,
+                "founded by one node alone: development mode; say `founders = 3` for production"
+            );
+        }
+        let awaited = if settled.founders == 1 {
+            self.awaited()
+        } else {
+            Vec::new()
+        };
+        let shared = Shared::new(&name, self.inner.peer, awaited, &self.inner.tasks);
+        let hosted = Hosted::<M>::new();
+        let local = hosted.local();
+        let stop = watch::Sender::new(Stop::No);
+        let joined = Joined {
+            shared: shared.clone(),
+            options,
+            stop: stop.clone(),
+            local: Arc::new(local.clone()),
+        };
+        state.joined.insert(id, joined.clone());
+        drop(state);
+        let span = info_span!("group", name);
+        let driving = Driving {
+            groups: self.clone(),
+            shared,
+            settled,
+            writer,
+            hosted: Arc::new(move || Box::new(hosted.clone()) as Box<dyn Machine>),
+            stop,
+        };
+        self.inner
+            .tasks
+            .spawn(Box::pin(driving.run()).instrument(span));
+        Group::new(joined, local)
+    }
+
+    /// A handle that answers every call with why it is refused.
+    fn refused<M: StateMachine>(&self, name: &str, options: Options, why: Refusal) -> Group<M> {
+        warn!(group = name, %why, "the group is refused");
+        let shared = Shared::new(name, self.inner.peer, Vec::new(), &self.inner.tasks);
+        shared.end(Ended::Refused(why.clone()));
+        shared
+            .status()
+            .send_modify(|status| status.phase = Phase::Ended(why.to_string()));
+        let local = Hosted::<M>::new().local();
+        let joined = Joined {
+            shared,
+            options,
+            stop: watch::Sender::new(Stop::Shutdown),
+            local: Arc::new(local.clone()),
+        };
+        Group::new(joined, local)
+    }
+
+    /// Whom to ask before founding alone.
+    fn awaited(&self) -> Vec<Awaited> {
+        let config = &self.inner.config;
+        let peers = config.bootstrap.iter().copied().map(Awaited::Peer);
+        let rendezvous = config
+            .rendezvous
+            .then_some(Awaited::Rendezvous("this machine"));
+        peers.chain(rendezvous).collect()
+    }
+
+    /// The storage for a group, opened when it is first asked for, and anew after it has failed.
+    async fn storage(&self, durable: bool) -> Option<Storage> {
+        if !durable {
+            return Some(self.inner.volatile.clone());
+        }
+        let dir = self.inner.config.dir.clone()?;
+        let opens = !std::mem::replace(&mut lock(&self.inner.state).opening, true);
+        if opens {
+            let groups = self.clone();
+            self.inner
+                .tasks
+                .spawn(async move { groups.keep_open(dir).await });
+        }
+        let mut open = self.inner.durable.subscribe();
+        let works = |storage: &Option<Storage>| {
+            let storage = storage.as_ref();
+            storage.is_some_and(|storage| storage.failure().borrow().is_none())
+        };
+        let storage = open.wait_for(works).await.ok()?;
+        storage.clone()
+    }
+
+    /// Keeps the storage on disk open; after a failure it is opened anew, which verifies what it finds.
+    async fn keep_open(&self, dir: PathBuf) {
+        loop {
+            match open(&dir, &self.inner.tasks).await {
+                Ok(storage) => {
+                    let mut failure = storage.failure();
+                    self.inner.durable.send_replace(Some(storage.clone()));
+                    let failed = match failure.wait_for(Option::is_some).await {
+                        Ok(failure) => failure.as_ref().map(ToString::to_string),
+                        Err(_) => return,
+                    };
+                    warn!(?failed, "the storage of groups failed and is opened anew");
+                    self.inner.durable.send_replace(None);
+                    storage.close().await;
+                }
+                Err(error) => {
+                    warn!(%error, "the storage of groups cannot be opened");
+                    self.tell_all(&error);
+                }
+            }
+            rt::sleep(rt::jitter(REOPEN)).await;
+        }
+    }
+
+    /// Tells every durable group what it waits for.
+    fn tell_all(&self, why: &str) {
+        for joined in lock(&self.inner.state).joined.values() {
+            joined.shared.status().send_if_modified(|status| {
+                let waits = status.phase == Phase::Opening;
+                if waits {
+                    status.phase = Phase::Founding(format!("its log cannot be opened: {why}"));
+                }
+                waits
+            });
+        }
+    }
+}
+
+/// What runs a group's driver, again after its storage has failed.
+struct Driving {
+    groups: Groups,
+    shared: Arc<Shared>,
+    settled: super::options::Settled,
+    writer: bool,
+    hosted: super::driver::MakeMachine,
+    stop: watch::Sender<Stop>,
+}
+
+impl Driving {
+    async fn run(self) {
+        loop {
+            let Some(storage) = self.groups.storage(self.settled.durable).await else {
+                return;
+            };
+            let ending = Box::pin(self.drive(storage)).await;
+            let text = match &ending {
+                Ending::Asked => "left".to_owned(),
+                Ending::Storage(why) | Ending::Halted(why) => why.clone(),
+            };
+            self.shared.status().send_modify(|status| {
+                status.online = false;
+                status.leader = None;
+                status.phase = match &ending {
+                    Ending::Storage(_) => Phase::Founding(format!("storage failed: {text}")),
+                    _ => Phase::Ended(text.clone()),
+                };
+            });
+            match ending {
+                Ending::Asked => {
+                    self.shared.end(Ended::Closed);
+                    break;
+                }
+                Ending::Halted(why) => {
+                    warn!(why, "the replica stopped for good");
+                    self.shared.end(Ended::Stopped(why));
+                    break;
+                }
+                Ending::Storage(why) => {
+                    warn!(why, "the group waits for its storage");
+                    rt::sleep(rt::jitter(REOPEN)).await;
+                }
+            }
+        }
+        let id = self.shared.id();
+        lock(&self.groups.inner.state).joined.remove(&id);
+    }
+
+    async fn drive(&self, storage: Storage) -> Ending {
+        let inner = &self.groups.inner;
+        let dir = inner.config.dir.as_ref().map(|dir| dir.join(SNAPSHOTS));
+        let parts = Parts {
+            shared: self.shared.clone(),
+            settled: self.settled.clone(),
+            writer: self.writer,
+            machine: self.hosted.clone(),
+            bonds: inner.bonds.clone(),
+            storage,
+            dir: dir.filter(|_| self.settled.durable),
+            slots: inner.slots.clone(),
+            tasks: inner.tasks.clone(),
+            stop: self.stop.subscribe(),
+        };
+        match Driver::start(parts).await {
+            Ok(driver) => Box::pin(driver.run()).await,
+            Err(ending) => ending,
+        }
+    }
+}
+
+/// Options for taking part in a group: from [`Groups::builder`].
+#[derive(Debug)]
+#[must_use = "call `join` or `observe` to take part"]
+pub struct GroupBuilder<M> {
+    groups: Groups,
+    name: String,
+    options: Options,
+    machine: PhantomData<fn() -> M>,
+}
+
+impl<M: StateMachine> GroupBuilder<M> {
+    /// All options at once.
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// How many members found the group together. Default: the network's, which is 1, *development mode*.
+    pub fn founders(mut self, founders: usize) -> Self {
+        self.options.founders = Some(founders);
+        self
+    }
+
+    /// Voters to aim at: odd, up to 9. Default 5.
+    pub fn voters(mut self, voters: usize) -> Self {
+        self.options.voters = voters;
+        self
+    }
+
+    /// Whether the log is kept on disk. Default: if the network has a data directory.
+    pub fn durable(mut self, durable: Durability) -> Self {
+        self.options.durable = durable;
+        self
+    }
+
+    /// Silence after which a voter may be replaced. Default 30 s.
+    pub fn evict_after(mut self, silence: Duration) -> Self {
+        self.options.evict_after = silence;
+        self
+    }
+
+    /// How long a command or query waits for its answer. Default 10 s.
+    pub fn command_timeout(mut self, limit: Duration) -> Self {
+        self.options.command_timeout = limit;
+        self
+    }
+
+    /// How often an idle leader shows that it is there. Default 60 ms.
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.options.heartbeat = interval;
+        self
+    }
+
+    /// Between which times a follower that misses its leader stands for election. Default 150 to 250 ms.
+    pub fn election_timeout(mut self, min: Duration, max: Duration) -> Self {
+        self.options.election_timeout = (min, max);
+        self
+    }
+
+    /// A secret that members prove to know. Default: none.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.options.key = Some(key.into());
+        self
+    }
+
+    /// Whether this member likes to lead. Default: it does not mind.
+    pub fn preference(mut self, preference: Preference) -> Self {
+        self.options.preference = preference;
+        self
+    }
+
+    /// Takes part as a writer: votes if chosen.
+    pub fn join(self) -> Group<M> {
+        self.groups.enter(self.name, self.options, true)
+    }
+
+    /// Follows the group: never votes.
+    pub fn observe(self) -> Group<M> {
+        self.groups.enter(self.name, self.options, false)
+    }
+}
+
+/// How a group is doing, for people.
+pub(super) fn explanation(shared: &Shared) -> GroupExplanation {
+    GroupExplanation {
+        name: shared.name().into(),
+        id: shared.id(),
+        version: shared.progress().get(),
+        status: shared.status().borrow().clone(),
+    }
+}
+
+/// What tells two state machines apart: the schemas of all that they exchange and keep, and whether the build
+/// checks for overflow, as far as that can be told: members that differ in it would compute other things.
+fn fingerprint<M: StateMachine>() -> Result<[u8; 32], Refusal> {
+    let mut hasher = blake3::Hasher::new_derive_key("mosaik/group/machine/1");
+    let schemas = [
+        Schema::trace::<M::Command>(),
+        Schema::trace::<M::Output>(),
+        Schema::trace::<M::Query>(),
+        Schema::trace::<M::Answer>(),
+        Schema::trace::<M::Snapshot>(),
+    ];
+    for schema in schemas {
+        let schema = schema.map_err(|error| Refusal::BadOptions(error.to_string()))?;
+        hasher.update(schema.fingerprint().as_bytes());
+    }
+    hasher.update(&[u8::from(cfg!(debug_assertions))]);
+    Ok(*hasher.finalize().as_bytes())
+}
+
+/// Opens the storage in a directory, which is made if need be.
+async fn open(dir: &Path, tasks: &Tasks) -> Result<Storage, String> {
+    let snapshots = dir.join(SNAPSHOTS);
+    let made = rt::blocking(move || fs::create_dir_all(&snapshots)).await;
+    made.map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
+    let opened = Storage::open(dir, tasks).await;
+    opened.map_err(|error| error.to_string())
+}

@@ -1,0 +1,42 @@
+//! The replicated state: what the entries of a group's log are applied to.
+//!
+//! A user's state is a [`StateMachine`]; [`Hosted`] makes a [`Machine`] of it, for which commands are bytes. An
+//! [`Applier`] applies the entries of a log to one, with the sessions that make each batch apply once, the
+//! clock, and the digests by which replicas that differ find out. [`replay`] undoes commands that panic. The
+//! [`Store`] keeps snapshots, and says in the log which of them counts.
+//!
+//! An entry holds [items](entry::Item) of many clients. What an item does must follow from the log alone, since
+//! every member does it on its own: what cannot be done the same everywhere stops the replica with a [`Halt`].
+
+mod applier;
+mod ctx;
+mod entry;
+mod file;
+mod halt;
+mod hosted;
+mod receive;
+pub(crate) mod replay;
+mod snapshot;
+mod state;
+mod state_machine;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use applier::{Applier, Frozen};
+pub use ctx::Ctx;
+pub(crate) use entry::{Check, ENTRY_FORMAT, Entry, Item, ItemReply};
+pub(crate) use halt::Halt;
+pub(crate) use hosted::{Hosted, Local, Machine};
+pub(crate) use snapshot::{Header, Snapshot};
+pub(crate) use state::Superseded;
+pub use state_machine::StateMachine;
+pub(crate) use store::Store;
+#[cfg(test)]
+pub(crate) use {
+    applier::Interrupted,
+    entry::{MAX_COMMANDS, MAX_ITEMS},
+    hosted::{CheckError, QueryError},
+    receive::Receiving,
+    state::DIGEST_EVERY,
+};

@@ -1,0 +1,257 @@
+//! The options of a group, and what members compare of them.
+
+use std::time::Duration;
+
+use super::{
+    error::Refusal,
+    proto::{
+        founding::charter::{Digest, Terms},
+        roster,
+    },
+};
+use crate::wire;
+
+/// Shortest heartbeat interval: below, a busy machine loses its leaders for nothing.
+const MIN_HEARTBEAT: Duration = Duration::from_millis(10);
+
+/// Options of a group. All members have to declare the same, but for `key`, which is compared by proof,
+/// `command_timeout` and `preference`, which are each member's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// Members that found the group together: 1 to 9. Default: the network's, which is 1, *development mode*:
+    /// one node is a group at once. Say 3 in production.
+    pub founders: Option<usize>,
+    /// Voters to aim at: odd, up to 9. Default 5.
+    pub voters: usize,
+    /// Whether the log is kept on disk. Default: if the network has a data directory.
+    pub durable: Durability,
+    /// Silence after which a voter may be replaced. Default 30 s.
+    pub evict_after: Duration,
+    /// How long a command or query waits for its answer. Default 10 s.
+    pub command_timeout: Duration,
+    /// How often a leader that has nothing else to say shows that it is there. Default 60 ms.
+    pub heartbeat: Duration,
+    /// Between which times a follower that misses its leader stands for election. Default 150 to 250 ms.
+    pub election_timeout: (Duration, Duration),
+    /// A secret that members prove to know. Default: none.
+    pub key: Option<String>,
+    /// Whether this member likes to lead. Default: it does not mind.
+    pub preference: Preference,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            founders: None,
+            voters: 5,
+            durable: Durability::IfPossible,
+            evict_after: Duration::from_secs(30),
+            command_timeout: Duration::from_secs(10),
+            heartbeat: Duration::from_millis(60),
+            election_timeout: (Duration::from_millis(150), Duration::from_millis(250)),
+            key: None,
+            preference: Preference::Neutral,
+        }
+    }
+}
+
+/// Whether a group keeps its log on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// If the network has a data directory.
+    #[default]
+    IfPossible,
+    /// Yes: a member of a network without a data directory is refused.
+    Required,
+    /// No: the log is kept in memory, whatever the network has.
+    Volatile,
+}
+
+/// Whether a member likes to lead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Preference {
+    /// Leads only if nobody else can.
+    Avoid,
+    /// Does not mind.
+    #[default]
+    Neutral,
+    /// Leads whenever it can.
+    Prefer,
+}
+
+/// Options that were checked, of a member on a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Settled {
+    pub(super) founders: usize,
+    pub(super) durable: bool,
+    pub(super) terms: Terms,
+    pub(super) roster: roster::Options,
+    pub(super) key: [u8; 32],
+    pub(super) options: Options,
+}
+
+impl Options {
+    /// Checks the options, on a network with these defaults, for a machine with this fingerprint.
+    pub(super) fn settle(
+        self,
+        default_founders: usize,
+        has_data_dir: bool,
+        fingerprint: [u8; 32],
+    ) -> Result<Settled, Refusal> {
+        let founders = self.founders.unwrap_or(default_founders);
+        let durable = match self.durable {
+            Durability::IfPossible => has_data_dir,
+            Durability::Required if !has_data_dir => return Err(Refusal::NoDataDir),
+            Durability::Required => true,
+            Durability::Volatile => false,
+        };
+        let roster = roster::Options {
+            voters: self.voters,
+            founders,
+            durable,
+            evict_after: self.evict_after,
+            ..roster::Options::default()
+        };
+        let bad = |reason: String| Refusal::BadOptions(reason);
+        roster.check().map_err(|error| bad(error.to_string()))?;
+        let (min, max) = self.election_timeout;
+        if self.heartbeat < MIN_HEARTBEAT {
+            return Err(bad(format!(
+                "`heartbeat` must be at least {MIN_HEARTBEAT:?}"
+            )));
+        }
+        if min < self.heartbeat.saturating_mul(2) || max <= min {
+            return Err(bad(
+                "`election_timeout` must begin at twice `heartbeat` or later, and end after that"
+                    .into(),
+            ));
+        }
+        let key = blake3::derive_key(
+            "mosaik/group/key/1",
+            self.key.as_deref().unwrap_or("").as_bytes(),
+        );
+        let terms = Terms {
+            durable,
+            timing: digest("timing", &(self.heartbeat, self.election_timeout))?,
+            key_check: Digest(blake3::derive_key("mosaik/group/key-check/1", &key)),
+            fingerprint: Digest(fingerprint),
+            options: digest("options", &(founders, self.voters, self.evict_after))?,
+        };
+        Ok(Settled {
+            founders,
+            durable,
+            terms,
+            roster,
+            key,
+            options: self,
+        })
+    }
+}
+
+impl Settled {
+    /// Why a member with these terms is none of ours, if so. Durability may differ.
+    pub(super) fn compare(&self, theirs: &Terms) -> Result<(), Refusal> {
+        let ours = &self.terms;
+        if ours.key_check != theirs.key_check {
+            Err(Refusal::Key)
+        } else if ours.fingerprint != theirs.fingerprint {
+            Err(Refusal::Machine)
+        } else if ours.options != theirs.options {
+            Err(Refusal::Options)
+        } else if ours.timing != theirs.timing {
+            Err(Refusal::Timing)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// What the roster calls the preference.
+    pub(super) fn preference(&self) -> roster::Preference {
+        match self.options.preference {
+            Preference::Avoid => roster::Preference::Avoid,
+            Preference::Neutral => roster::Preference::Neutral,
+            Preference::Prefer => roster::Preference::Prefer,
+        }
+    }
+}
+
+fn digest<T: serde::Serialize>(what: &str, value: &T) -> Result<Digest, Refusal> {
+    let bytes = wire::encode(value).map_err(|error| Refusal::BadOptions(error.to_string()))?;
+    let mut hasher = blake3::Hasher::new_derive_key("mosaik/group/terms/1");
+    hasher.update(what.as_bytes());
+    hasher.update(&bytes);
+    Ok(Digest(*hasher.finalize().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settle(options: Options) -> Result<Settled, Refusal> {
+        options.settle(1, false, [7; 32])
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let ms = Duration::from_millis;
+        let bad = |change: fn(&mut Options)| {
+            let mut options = Options::default();
+            change(&mut options);
+            settle(options)
+        };
+        for refused in [
+            bad(|o| o.founders = Some(0)),
+            bad(|o| o.founders = Some(10)),
+            bad(|o| o.voters = 4),
+            bad(|o| o.voters = 11),
+            bad(|o| o.evict_after = Duration::from_secs(1)),
+            bad(|o| o.heartbeat = Duration::from_millis(1)),
+            bad(|o| o.heartbeat = Duration::from_millis(100)),
+            bad(|o| o.election_timeout = (Duration::from_millis(200), Duration::from_millis(200))),
+        ] {
+            assert!(
+                matches!(refused, Err(Refusal::BadOptions(_))),
+                "{refused:?}"
+            );
+        }
+        assert_eq!(
+            bad(|o| o.durable = Durability::Required),
+            Err(Refusal::NoDataDir)
+        );
+        let fine = Options {
+            heartbeat: ms(500),
+            election_timeout: (ms(1500), ms(2500)),
+            ..Options::default()
+        };
+        settle(fine).unwrap();
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let ours = settle(Options::default()).unwrap();
+        let check = |change: fn(&mut Options), expected: Result<(), Refusal>| {
+            let mut options = Options::default();
+            change(&mut options);
+            let theirs = settle(options).unwrap();
+            assert_eq!(ours.compare(&theirs.terms), expected);
+        };
+        check(|_| {}, Ok(()));
+        check(|o| o.command_timeout = Duration::from_secs(1), Ok(()));
+        check(|o| o.preference = Preference::Avoid, Ok(()));
+        check(|o| o.key = Some("k".into()), Err(Refusal::Key));
+        check(|o| o.founders = Some(3), Err(Refusal::Options));
+        check(|o| o.voters = 3, Err(Refusal::Options));
+        check(
+            |o| o.heartbeat = Duration::from_millis(50),
+            Err(Refusal::Timing),
+        );
+        let other = Options::default().settle(1, true, [8; 32]).unwrap();
+        assert_eq!(ours.compare(&other.terms), Err(Refusal::Machine));
+        let durable = Options::default().settle(1, true, [7; 32]).unwrap();
+        assert_eq!(ours.compare(&durable.terms), Ok(()));
+        assert!(durable.durable && !ours.durable);
+    }
+}

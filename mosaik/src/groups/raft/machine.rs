@@ -1,0 +1,428 @@
+//! A group's state, as openraft wants it.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::{FutureExt as _, Stream, StreamExt as _};
+use openraft::{
+    OptionalSend, RaftSnapshotBuilder, StoredMembership,
+    storage::{EntryResponder, RaftStateMachine},
+    type_config::alias::{SnapshotMetaOf, SnapshotOf, StoredMembershipOf},
+};
+use tokio::task::coop::consume_budget;
+
+use super::types::{self, RaftLogId, Reply, Types};
+use crate::{
+    groups::{
+        machine::{
+            Applier, Check, Frozen, Halt, Header, Machine, Snapshot, Store, Superseded, replay,
+        },
+        progress,
+        proto::roster::Membership,
+        storage::{GroupLog, LogId, Op, Record},
+    },
+    id::MemberId,
+    rt::{lock, watch},
+};
+
+/// Bytes of entries that are read at once, about: 1 MiB.
+const READ_BYTES: usize = 1024 * 1024;
+/// Entries that may be applied before those who watch hear of it.
+const PUBLISH_EVERY: u64 = 256;
+
+/// The replica of one group for openraft: its state and its snapshots.
+#[derive(Debug)]
+pub(crate) struct RaftMachine {
+    applier: Applier,
+    store: Store,
+    log: GroupLog,
+    applied: Applied,
+}
+
+/// How far a replica is, for everybody else. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Applied {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    index: Arc<progress::Progress>,
+    check: Mutex<Option<Check>>,
+    progress: watch::Sender<Progress>,
+}
+
+/// How far a replica is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// The last entry that was applied.
+    pub(crate) applied: Option<LogId>,
+    /// The last membership that was applied.
+    pub(crate) membership: Option<Arc<Membership>>,
+    /// Whether a command was ever applied.
+    pub(crate) commands: bool,
+    /// For how long the group had leaders.
+    pub(crate) uptime: Duration,
+    /// Whether another charter lives on instead.
+    pub(crate) superseded: Option<Superseded>,
+    /// Why nothing more is applied.
+    pub(crate) halted: Option<Halt>,
+}
+
+impl Progress {
+    /// Whether an entry of a leader was applied, which makes the charter an established one: the founders write
+    /// the first entry without one, in term 0.
+    pub(crate) fn is_established(&self) -> bool {
+        self.applied.is_some_and(|applied| applied.term > 0)
+    }
+
+    /// Whether a member is in the last membership that was applied.
+    pub(crate) fn lists(&self, member: &MemberId) -> bool {
+        let membership = self.membership.as_ref();
+        membership.is_some_and(|membership| membership.members().contains(member))
+    }
+}
+
+impl Applied {
+    /// The index of the last entry that was applied.
+    #[cfg(test)]
+    pub(crate) fn index(&self) -> Option<u64> {
+        self.shared.index.get()
+    }
+
+    /// Watches it. Who watches hears of several entries at once; [`index`](Self::index) is never behind.
+    pub(crate) fn watch(&self) -> watch::Receiver<Progress> {
+        self.shared.progress.subscribe()
+    }
+
+    /// What a leader stamps into an entry, so that replicas that differ find out; each once is enough.
+    pub(crate) fn check(&self) -> Option<Check> {
+        *lock(&self.shared.check)
+    }
+}
+
+impl RaftMachine {
+    /// A replica that takes its state from `store`, and then from the entries of `log`.
+    ///
+    /// Until it has applied all that the log knows to be committed, nobody reads the state: a machine that was
+    /// in use before never seems to go back.
+    pub(crate) fn new(
+        machine: Box<dyn Machine>,
+        store: Store,
+        log: GroupLog,
+        index: Arc<progress::Progress>,
+    ) -> Result<(Self, Applied), Halt> {
+        index.reset();
+        let applied = Applied {
+            shared: Arc::new(Shared {
+                index,
+                check: Mutex::new(None),
+                progress: watch::Sender::default(),
+            }),
+        };
+        let machine = Self {
+            applier: Applier::new(machine, store.epoch(), log.committed())?,
+            store,
+            log,
+            applied: applied.clone(),
+        };
+        Ok((machine, applied))
+    }
+
+    async fn apply_entry(&mut self, (entry, responder): EntryResponder<Types>) -> io::Result<()> {
+        let record = types::record(entry).map_err(io::Error::other)?;
+        let applied = replay::apply(&mut self.applier, &record, &self.store, &self.log).await;
+        let items = applied.map_err(|halt| self.applied.halt(halt))?;
+        self.applied.advance(&self.applier);
+        if let Some(responder) = responder {
+            responder.send(Reply { items });
+        }
+        Ok(())
+    }
+
+    async fn apply_all<S>(&mut self, entries: &mut S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        let mut unpublished = 0;
+        loop {
+            let ready = entries.next().now_or_never();
+            if ready.is_none() || unpublished == PUBLISH_EVERY {
+                self.publish();
+                unpublished = 0;
+            }
+            let next = match ready {
+                Some(next) => next,
+                None => entries.next().await,
+            };
+            let Some(entry) = next else {
+                return Ok(());
+            };
+            self.apply_entry(entry?).await?;
+            unpublished += 1;
+            consume_budget().await;
+        }
+    }
+
+    /// The last entry that was applied.
+    pub(crate) fn last(&self) -> Option<LogId> {
+        self.applier.last()
+    }
+
+    /// Applies entries that are committed and stand in the log: for who follows others without Raft.
+    ///
+    /// # Errors
+    /// When one cannot be applied: the replica is done for.
+    pub(crate) async fn follow(&mut self, records: &[Record]) -> Result<(), Halt> {
+        for record in records {
+            let applied = replay::apply(&mut self.applier, record, &self.store, &self.log).await;
+            if let Err(halt) = applied {
+                drop(self.applied.halt(halt.clone()));
+                return Err(halt);
+            }
+            self.applied.advance(&self.applier);
+            consume_budget().await;
+        }
+        self.publish();
+        Ok(())
+    }
+
+    /// Takes a snapshot in, for who follows others without Raft.
+    ///
+    /// # Errors
+    /// When it cannot be taken, or kept.
+    pub(crate) async fn follow_snapshot(&mut self, snapshot: Snapshot) -> io::Result<()> {
+        self.install(snapshot).await
+    }
+
+    /// Makes all that stands in the log, committed or not, the beginning of another charter, whose snapshots are
+    /// in `store`; in one write with `also`.
+    ///
+    /// # Errors
+    /// When something cannot be applied, or kept.
+    pub(crate) async fn descend(
+        mut self,
+        founders: &BTreeSet<MemberId>,
+        store: &Store,
+        also: Vec<Op>,
+    ) -> io::Result<()> {
+        if let Some(snapshot) = self.store.current() {
+            let restored = replay::restore(&mut self.applier, &snapshot).await;
+            restored.map_err(io::Error::other)?;
+        }
+        loop {
+            let next = self.applier.next();
+            let records = self.log.read(next..u64::MAX, READ_BYTES).await;
+            let records = records.map_err(io::Error::other)?;
+            if records.is_empty() {
+                break;
+            }
+            self.follow(&records).await.map_err(io::Error::other)?;
+        }
+        let founders = types::founders(founders).map_err(io::Error::other)?;
+        self.applier.found(store.epoch(), founders);
+        let frozen = self.applier.freeze().ok_or(io::ErrorKind::NotFound)?;
+        let snapshot = store.write(frozen).await?;
+        store.found(&self.log, snapshot, also).await.map(drop)
+    }
+
+    /// Makes a snapshot of the state as it is, for who follows others without Raft.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    pub(crate) async fn checkpoint(&mut self) -> io::Result<Snapshot> {
+        let mut builder = self.get_snapshot_builder().await;
+        builder.build().await
+    }
+
+    fn publish(&mut self) {
+        if let Some(current) = self.store.current() {
+            self.applier.forget_until(current.header().last);
+        }
+        self.applied.publish(&self.applier);
+    }
+
+    async fn install(&mut self, snapshot: Snapshot) -> io::Result<()> {
+        let last = snapshot.header().last;
+        // Before the log loses what the snapshot has: that must not be lost to one that cannot be taken.
+        if self
+            .applier
+            .last()
+            .is_none_or(|held| held.index < last.index)
+        {
+            let restored = replay::restore(&mut self.applier, &snapshot).await;
+            restored.map_err(|halt| self.applied.halt(halt))?;
+        }
+        self.store.install(&self.log, snapshot).await?;
+        self.applied.advance(&self.applier);
+        self.publish();
+        Ok(())
+    }
+}
+
+impl RaftStateMachine<Types> for RaftMachine {
+    type SnapshotData = Snapshot;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(
+        &mut self,
+    ) -> io::Result<(Option<RaftLogId>, StoredMembershipOf<Types>)> {
+        let (membership, at) = self.applier.membership();
+        let last = self.applier.last().map(types::raft_log_id);
+        Ok((last, stored_membership(membership, at)?))
+    }
+
+    /// Those who wait for answers get none only where an entry halts the replica: nobody may know then what
+    /// became of it.
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        let applied = self.apply_all(&mut entries).await;
+        self.publish();
+        applied
+    }
+
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Builder> {
+        Some(self.get_snapshot_builder().await)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder {
+            frozen: Mutex::new(self.applier.freeze()),
+            store: self.store.clone(),
+            log: self.log.clone(),
+            applied: self.applied.clone(),
+        }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMetaOf<Types>,
+        snapshot: Snapshot,
+    ) -> io::Result<()> {
+        if *meta != snapshot_meta(snapshot.header())? {
+            let text = "a snapshot is not what it was announced to be";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        self.install(snapshot).await
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Types, Snapshot>>> {
+        self.store.current().map(raft_snapshot).transpose()
+    }
+}
+
+/// Makes a snapshot of the state as it was when this was made.
+pub(crate) struct Builder {
+    /// In a mutex only since it need not be `Sync`.
+    frozen: Mutex<Option<Frozen>>,
+    store: Store,
+    log: GroupLog,
+    applied: Applied,
+}
+
+impl Builder {
+    async fn build(&mut self) -> io::Result<Snapshot> {
+        let frozen = lock(&self.frozen).take().ok_or_else(|| {
+            let text = "there is nothing to make a snapshot of";
+            io::Error::new(io::ErrorKind::NotFound, text)
+        })?;
+        let as_new = |snapshot: &Snapshot| snapshot.header().last.index >= frozen.last.index;
+        if let Some(current) = self.store.current().filter(as_new) {
+            return Ok(current);
+        }
+        let snapshot = self.store.write(frozen).await?;
+        self.store.publish(&self.log, snapshot).await
+    }
+}
+
+impl RaftSnapshotBuilder<Types> for Builder {
+    type SnapshotData = Snapshot;
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, Snapshot>> {
+        match self.build().await {
+            Ok(snapshot) => raft_snapshot(snapshot),
+            Err(error) => {
+                self.applied.halt(Halt::snapshot(&error));
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Applied {
+    /// Shows how far the replica is, to those who look.
+    fn advance(&self, applier: &Applier) {
+        if let Some(last) = applier.last() {
+            self.shared.index.advance(last.index);
+        }
+    }
+
+    /// Tells those who watch.
+    fn publish(&self, applier: &Applier) {
+        *lock(&self.shared.check) = applier.check();
+        self.shared.progress.send_if_modified(|progress| {
+            let (membership, at) = applier.membership();
+            let known = progress.membership.as_ref().map(|known| known.log_id);
+            if known != at
+                && let Some(at) = at
+            {
+                match types::decode_membership(membership) {
+                    Ok(decoded) => {
+                        let membership = types::roster(&decoded, at);
+                        progress.membership = Some(Arc::new(membership));
+                    }
+                    // It comes from openraft, or was decoded for it.
+                    Err(error) => tracing::error!(%error, "cannot show a membership"),
+                }
+            }
+            if progress.superseded.as_ref() != applier.superseded() {
+                progress.superseded = applier.superseded().cloned();
+            }
+            progress.commands = applier.has_commands();
+            progress.uptime = applier.uptime();
+            let before = std::mem::replace(&mut progress.applied, applier.last());
+            before != progress.applied
+        });
+    }
+
+    /// Says why nothing more is applied, and makes it an error.
+    fn halt(&self, halt: Halt) -> io::Error {
+        tracing::error!(%halt, "the state of a group stops");
+        self.shared.progress.send_modify(|progress| {
+            progress.halted.get_or_insert(halt.clone());
+        });
+        io::Error::other(halt)
+    }
+}
+
+/// What openraft wants to know of a snapshot.
+pub(super) fn snapshot_meta(header: &Header) -> io::Result<SnapshotMetaOf<Types>> {
+    Ok(SnapshotMetaOf::<Types> {
+        last_log_id: Some(types::raft_log_id(header.last)),
+        last_membership: stored_membership(&header.membership, header.membership_at)?,
+    })
+}
+
+fn raft_snapshot(snapshot: Snapshot) -> io::Result<SnapshotOf<Types, Snapshot>> {
+    let meta = snapshot_meta(snapshot.header())?;
+    Ok(SnapshotOf::<Types, Snapshot> { meta, snapshot })
+}
+
+fn stored_membership(
+    membership: &[u8],
+    at: Option<LogId>,
+) -> io::Result<StoredMembershipOf<Types>> {
+    let Some(at) = at else {
+        return Ok(StoredMembershipOf::<Types>::default());
+    };
+    let membership = types::decode_membership(membership)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let at = types::raft_log_id(at);
+    Ok(StoredMembership::new(Some(at), membership))
+}

@@ -1,0 +1,530 @@
+//! A member of a group: all that others see of openraft.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures::FutureExt as _;
+use openraft::{
+    ChangeMembers, Config as RaftConfig, EmptyNode, LinearizerOption, Precondition, Raft,
+    SnapshotPolicy,
+    errors::{
+        ClientWriteError, ForwardReason, ForwardToLeader, InitializeError, LinearizableReadError,
+        RaftError,
+    },
+    storage::RaftStateMachine,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    core::{self, Core, Members},
+    log::RaftLog,
+    network::{Lines, Network, Shared, Timing},
+    serve::Server,
+    status::{self, Role, Status},
+    types::{self, Proposal, Reply, Types},
+};
+use crate::{
+    groups::{
+        machine::{Snapshot, Store},
+        proto::{
+            founding::charter::Epoch,
+            roster::{Change, Step},
+        },
+        storage::{LogId, MAX_PAYLOAD},
+    },
+    id::{GroupId, MemberId},
+    rt::{self, Tasks, watch},
+};
+
+/// Entries in one request of replication.
+const MAX_PAYLOAD_ENTRIES: u64 = 1024;
+/// Entries that are purged at once, at least.
+const PURGE_BATCH: u64 = 1024;
+/// Messages that wait for openraft, from others and from its own parts each.
+const CHANNEL: u64 = 1024;
+/// Commands that wait for the state machine.
+const MACHINE_CHANNEL: u64 = 64;
+/// KiB of proposals that are handed over and not resolved; more wait. At least one is always let through.
+const MAX_PENDING: u32 = 64 * 1024;
+
+/// What a member is started with.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// The member.
+    pub(crate) me: MemberId,
+    /// The group.
+    pub(crate) group: GroupId,
+    /// Its incarnation.
+    pub(crate) epoch: Epoch,
+    /// The timing of the group.
+    pub(crate) timing: Timing,
+    /// Entries after which a snapshot is made. Default 50 000.
+    pub(crate) snapshot_every: u64,
+    /// Entries that are kept although a snapshot has them, for those who are a little behind. Default 10 000.
+    pub(crate) keep: u64,
+}
+
+impl Config {
+    /// The configuration of a member, with defaults.
+    pub(crate) fn new(me: MemberId, group: GroupId, epoch: Epoch) -> Self {
+        Self {
+            me,
+            group,
+            epoch,
+            timing: Timing::default(),
+            snapshot_every: 50_000,
+            keep: 10_000,
+        }
+    }
+
+    fn raft(&self) -> Result<RaftConfig, StartError> {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let Timing {
+            heartbeat,
+            election_min,
+            election_max,
+        } = self.timing;
+        let (min, max) = (millis(election_min), millis(election_max));
+        if heartbeat >= election_min || heartbeat.is_zero() {
+            return Err(StartError::Timing(
+                "the heartbeat must be shorter than elections".into(),
+            ));
+        }
+        let config = RaftConfig {
+            cluster_name: self.group.short(),
+            election_timeout_min: min,
+            election_timeout_max: max,
+            // openraft gives a heartbeat up after its interval, so that a longer way or a slower disk would
+            // cost a leader its lease. It gets all the time it may have; `beat` sees to the interval.
+            heartbeat_interval: min.saturating_sub(1),
+            enable_pre_vote: Some(true),
+            // A restored leader could use a log id of its own term again.
+            enable_leader_restore: Some(false),
+            // A leader that hears nothing falls silent, so that others may stand.
+            quorum_loss_probe_interval: Some(max.saturating_mul(2)),
+            broadcast_submitted_on_append: Some(true),
+            max_payload_entries: MAX_PAYLOAD_ENTRIES,
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_every),
+            replication_lag_threshold: self.snapshot_every.saturating_mul(2),
+            max_in_snapshot_log_to_keep: self.keep,
+            purge_batch_size: PURGE_BATCH.min(self.snapshot_every),
+            api_channel_size: Some(CHANNEL),
+            notification_channel_size: Some(CHANNEL),
+            state_machine_channel_size: Some(MACHINE_CHANNEL),
+            ..RaftConfig::default()
+        };
+        let checked = config.validate();
+        checked.map_err(|error| StartError::Timing(error.to_string()))
+    }
+}
+
+/// A running member. Clones share it. It runs until it is stopped, or its tasks are.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    server: Arc<Server>,
+    status: watch::Receiver<Status>,
+    awake: watch::Sender<bool>,
+    pending: Arc<Semaphore>,
+    timing: Timing,
+    tasks: Tasks,
+}
+
+impl Node {
+    /// Starts a member on its log and state. It stands for election once it is in a membership.
+    pub(crate) async fn start<SM>(
+        config: Config,
+        log: RaftLog,
+        machine: SM,
+        store: Store,
+        lines: Arc<dyn Lines>,
+        snapshots: Arc<Semaphore>,
+        tasks: &Tasks,
+    ) -> Result<Self, StartError>
+    where
+        SM: RaftStateMachine<Types, SnapshotData = Snapshot>,
+    {
+        let raft_config = Arc::new(config.raft()?);
+        let Config {
+            me,
+            group,
+            epoch,
+            timing,
+            ..
+        } = config;
+        let network = Network::new(Shared {
+            me,
+            timing,
+            lines,
+            snapshots,
+        });
+        let raft = Raft::new(me, raft_config, network, log, machine).await;
+        let raft = raft.map_err(|error| StartError::Storage(error.to_string()))?;
+        let server = Arc::new(Server {
+            me,
+            group,
+            epoch,
+            core: Box::new(raft),
+            store,
+            taking: Default::default(),
+        });
+        let (published, status) = watch::channel(Status::default());
+        let tasks = tasks.child();
+        tasks.spawn(status::publish(server.clone(), published));
+        let awake = watch::Sender::new(true);
+        let beat = beat(server.clone(), timing, status.clone(), awake.subscribe());
+        tasks.spawn(beat);
+        let inner = Inner {
+            server,
+            status,
+            awake,
+            pending: Arc::new(Semaphore::new(MAX_PENDING as usize)),
+            timing,
+            tasks,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Founds the log of a group with these voters, this member among them. Where there is something in the
+    /// log, or this member knows of a term, nothing happens: the group is founded.
+    pub(crate) async fn initialize(
+        &self,
+        founders: BTreeSet<MemberId>,
+    ) -> Result<(), InitializeFailed> {
+        match self.core().initialize(founders).await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(RaftError::APIError(InitializeError::NotInMembers(_))) => {
+                Err(InitializeFailed::NotAFounder)
+            }
+            Err(RaftError::Fatal(_)) => Err(InitializeFailed::Stopped),
+        }
+    }
+
+    /// Proposes an entry. Returns once it is handed over: what is handed over earlier stands earlier in the
+    /// log. Waits while too much is unresolved.
+    pub(crate) async fn propose(&self, proposal: Proposal) -> Result<Proposed, ProposeError> {
+        let len = proposal.bytes.len();
+        if len > MAX_PAYLOAD {
+            return Err(ProposeError::TooLarge { len });
+        }
+        let weight = u32::try_from(len / 1024).unwrap_or(u32::MAX);
+        let weight = weight.saturating_add(1).min(MAX_PENDING);
+        let permit = self.inner.pending.clone().acquire_many_owned(weight).await;
+        let permit = permit.map_err(|_| ProposeError::Stopped)?;
+        let proposed = self.core().propose(proposal).await;
+        Ok(Proposed {
+            outcome: proposed.map_err(|_| ProposeError::Stopped)?,
+            _permit: permit,
+        })
+    }
+
+    /// An entry such that whoever has applied it sees everything that was acknowledged before this was called.
+    /// Asks a majority whether this member still leads; the caller asks once for many.
+    pub(crate) async fn read_index(&self) -> Result<LogId, ReadError> {
+        let option = LinearizerOption::new(Some(Duration::ZERO), true);
+        let option = option.with_wait_timeout(self.inner.timing.election_max.saturating_mul(2));
+        match self.core().read(option).await {
+            Ok(read) => Ok(types::log_id(read.log_id())),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                Err(ReadError::NotLeader {
+                    leader: forward.leader_id,
+                })
+            }
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+                Err(ReadError::NotConfirmed)
+            }
+            Err(RaftError::Fatal(_)) => Err(ReadError::Stopped),
+        }
+    }
+
+    /// Makes a change of the roster, if the membership is still the one that it is based on and this member
+    /// leads. A change of voters takes two entries: dropped in between, it leaves them joint, and is finished
+    /// by [`Step::FinishJoint`].
+    pub(crate) async fn change(&self, change: &Change) -> Result<(), ChangeError> {
+        let (term, at) = {
+            let status = self.inner.status.borrow();
+            if status.role != Role::Leader {
+                let leader = status.leader;
+                return Err(ChangeError::NotLeader { leader });
+            }
+            let at = status.membership.as_ref().map(|members| members.log_id);
+            (status.term, at)
+        };
+        if at != Some(change.based_on) {
+            return Err(ChangeError::Outdated);
+        }
+        let members = match &change.step {
+            Step::HandOver(to) => return self.hand_over(*to).await,
+            step => members(step),
+        };
+        let at = Some(types::raft_log_id(change.based_on));
+        let leader = openraft::vote::leader_id_std::CommittedLeaderId::new(term);
+        let preconditions = vec![
+            Precondition::LastMembershipLogId {
+                last_membership_log_id: at,
+            },
+            Precondition::CommittedLeaderId {
+                committed_leader_id: leader,
+            },
+        ];
+        let changed = self.core().change(members, preconditions).await;
+        changed.map_err(ChangeError::of)
+    }
+
+    /// Hands leadership to a voter; whether it took over, the status tells.
+    pub(crate) async fn hand_over(&self, to: MemberId) -> Result<(), ChangeError> {
+        let handed = self.core().hand_over(to).await;
+        handed.map_err(|_| ChangeError::Stopped)
+    }
+
+    /// The term.
+    pub(crate) fn term(&self) -> u64 {
+        self.inner.status.borrow().term
+    }
+
+    /// How the member stands.
+    pub(crate) fn status(&self) -> watch::Receiver<Status> {
+        self.inner.status.clone()
+    }
+
+    /// Lets the member keep still, or wakes it. While it does, it neither beats nor stands for election, but
+    /// answers; a leader that was woken accepts proposals once a majority has heard from it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "groups do not quiesce yet"))]
+    pub(crate) fn set_awake(&self, awake: bool) {
+        self.core().tick(awake);
+        self.inner.awake.send_if_modified(|held| {
+            let changed = *held != awake;
+            *held = awake;
+            changed
+        });
+    }
+
+    /// Tries a member again at once that could not be reached, since now it can.
+    pub(crate) async fn reachable(&self, member: MemberId) {
+        if self.core().retry(member).await.is_err() {
+            tracing::debug!(%member, "not tried again, since this member has stopped");
+        }
+    }
+
+    /// Stops the member, and waits until it has stopped.
+    pub(crate) async fn stop(&self) {
+        self.inner.pending.close();
+        self.core().stop().await;
+        let mut status = self.inner.status.clone();
+        // The task that says so may have been cancelled already.
+        drop(status.wait_for(|status| status.stopped.is_some()).await);
+        self.inner.tasks.cancel();
+    }
+
+    pub(super) fn server(&self) -> &Server {
+        &self.inner.server
+    }
+
+    fn core(&self) -> &dyn Core {
+        &*self.inner.server.core
+    }
+}
+
+/// Shows the others of a leader that it is there, and itself that they are.
+async fn beat(
+    server: Arc<Server>,
+    timing: Timing,
+    mut status: watch::Receiver<Status>,
+    mut awake: watch::Receiver<bool>,
+) {
+    loop {
+        let leads = |status: &Status| status.role == Role::Leader;
+        if status.wait_for(leads).await.is_err() {
+            return;
+        }
+        if awake.wait_for(|awake| *awake).await.is_err() {
+            return;
+        }
+        let next = rt::now() + timing.heartbeat;
+        let confirm = LinearizerOption::new(Some(Duration::ZERO), true);
+        let confirm = confirm.with_wait_timeout(timing.heartbeat);
+        // Whether a majority answered is in the status; only the end of it all matters here.
+        if let Err(RaftError::Fatal(_)) = server.core.read(confirm).await {
+            return;
+        }
+        rt::sleep_until(next).await;
+    }
+}
+
+fn members(step: &Step) -> Members {
+    match step {
+        // Handed over elsewhere; to add nobody is to finish what is joint.
+        Step::FinishJoint | Step::HandOver(_) => ChangeMembers::AddVoterIds(BTreeSet::new()),
+        Step::Voters {
+            promote, remove, ..
+        } => ChangeMembers::Batch(vec![
+            ChangeMembers::AddVoterIds(promote.clone()),
+            ChangeMembers::RemoveVoters(remove.clone()),
+        ]),
+        Step::DropLearners(learners) => ChangeMembers::RemoveNodes(learners.clone()),
+        Step::AddLearners(learners) => {
+            let learners = learners.iter().map(|member| (*member, EmptyNode::new()));
+            ChangeMembers::AddNodes(learners.collect())
+        }
+    }
+}
+
+/// What becomes of a proposal. Dropping it changes nothing about that.
+pub(crate) struct Proposed {
+    outcome: core::Proposed,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Future for Proposed {
+    type Output = Result<(LogId, Reply), ProposeError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // A leader that stops in the middle says nothing, and may have replicated the entry.
+        let Ok(outcome) = ready!(self.outcome.poll_unpin(cx)) else {
+            return Poll::Ready(Err(ProposeError::Unknown));
+        };
+        Poll::Ready(match outcome {
+            Ok(applied) => Ok((types::log_id(&applied.log_id), applied.data)),
+            Err(ClientWriteError::ForwardToLeader(forward)) => Err(ProposeError::NotLeader {
+                leader: leader(&forward),
+            }),
+            Err(_) => Err(ProposeError::Unknown),
+        })
+    }
+}
+
+impl fmt::Debug for Proposed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proposed").finish_non_exhaustive()
+    }
+}
+
+/// Who leads instead; whom leadership is on its way to does not yet.
+fn leader(forward: &ForwardToLeader<Types>) -> Option<MemberId> {
+    match forward.reason {
+        ForwardReason::NotLeader => forward.leader_id,
+        ForwardReason::LeadershipTransfer | ForwardReason::LeaseExpired => None,
+    }
+}
+
+/// Why a member could not be started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum StartError {
+    /// Correct the timing of the group.
+    #[error("the timing cannot be used: {0}")]
+    Timing(String),
+    /// What the log or the state holds cannot be used; the text says what.
+    #[error("the log or the state cannot be read: {0}")]
+    Storage(String),
+}
+
+/// Why a group's log was not founded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum InitializeFailed {
+    /// Only founders found.
+    #[error("this member is not among the founders")]
+    NotAFounder,
+    /// The status says why.
+    #[error("this member has stopped")]
+    Stopped,
+}
+
+/// Why a proposal was not applied, as far as that is known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ProposeError {
+    /// It was not applied and never will be; propose it to the leader, once there is one.
+    #[error("this member does not lead")]
+    NotLeader {
+        /// Who does, if that is known.
+        leader: Option<MemberId>,
+    },
+    /// It may have been applied, or may yet be; only a session tells.
+    #[error("leadership was lost before the outcome was known")]
+    Unknown,
+    /// It was not applied; propose less at once.
+    #[error("{len} bytes are more than an entry holds, {MAX_PAYLOAD}")]
+    TooLarge {
+        /// Its size.
+        len: usize,
+    },
+    /// It was not applied; the status says why the member has stopped.
+    #[error("this member has stopped")]
+    Stopped,
+}
+
+/// Why there is nothing that could be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ReadError {
+    /// Ask the leader, once there is one.
+    #[error("this member does not lead")]
+    NotLeader {
+        /// Who does, if that is known.
+        leader: Option<MemberId>,
+    },
+    /// No majority answered in time; ask again.
+    #[error("no majority confirmed in time that this member leads")]
+    NotConfirmed,
+    /// The status says why.
+    #[error("this member has stopped")]
+    Stopped,
+}
+
+/// Why a change of the roster was not made, as far as that is known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ChangeError {
+    /// Nothing was changed; the leader plans anew.
+    #[error("this member does not lead")]
+    NotLeader {
+        /// Who does, if that is known.
+        leader: Option<MemberId>,
+    },
+    /// The membership is another by now, perhaps by the first half of this change: plan anew.
+    #[error("the membership is another than the one that the change is based on")]
+    Outdated,
+    /// Nothing was changed, since it cannot be; the text says why.
+    #[error("the change cannot be made: {0}")]
+    Refused(String),
+    /// It may have been made, or may yet be: the membership tells.
+    #[error("leadership was lost before the outcome was known")]
+    Unknown,
+    /// The status says why.
+    #[error("this member has stopped")]
+    Stopped,
+}
+
+impl ChangeError {
+    fn of(error: RaftError<Types, ClientWriteError<Types>>) -> Self {
+        match error {
+            RaftError::Fatal(_) => Self::Stopped,
+            RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => Self::NotLeader {
+                leader: leader(&forward),
+            },
+            RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => Self::Unknown,
+            RaftError::APIError(ClientWriteError::PreconditionFailed(_)) => Self::Outdated,
+            RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => {
+                Self::Refused(error.to_string())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

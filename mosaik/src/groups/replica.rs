@@ -1,0 +1,155 @@
+//! A replica: the log and the state of one charter on this node, and Raft if this member is in it.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    machine::{Item, Machine, Store},
+    progress::Progress,
+    proposer::{Failed, Fate, Proposer},
+    proto::founding::charter::Epoch,
+    raft::{Applied, Node, ReadError},
+    reads::{Found, Reads},
+    storage::GroupLog,
+};
+use crate::{id::MemberId, rt::Tasks};
+
+/// A replica that serves others.
+pub(crate) struct Replica {
+    epoch: Epoch,
+    me: MemberId,
+    log: GroupLog,
+    store: Store,
+    progress: Arc<Progress>,
+    /// Checks what others want applied.
+    checker: Box<dyn Machine>,
+    raft: Option<Raft>,
+}
+
+/// What a replica is made of.
+pub(crate) struct Parts {
+    pub(crate) epoch: Epoch,
+    pub(crate) me: MemberId,
+    pub(crate) log: GroupLog,
+    pub(crate) store: Store,
+    pub(crate) applied: Applied,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) checker: Box<dyn Machine>,
+}
+
+/// What runs where Raft does.
+struct Raft {
+    node: Node,
+    proposer: Proposer,
+    reads: Reads,
+}
+
+impl Replica {
+    /// A replica that runs Raft, or one that follows the log of others.
+    pub(crate) fn new(parts: Parts, node: Option<Node>, tasks: &Tasks) -> Arc<Self> {
+        let raft = node.map(|node| {
+            let reading = node.clone();
+            let round = move || read_index(reading.clone());
+            Raft {
+                proposer: Proposer::start(node.clone(), parts.applied.clone(), tasks),
+                reads: Reads::start(round, tasks),
+                node,
+            }
+        });
+        let Parts {
+            epoch,
+            me,
+            log,
+            store,
+            progress,
+            checker,
+            ..
+        } = parts;
+        Arc::new(Self {
+            epoch,
+            me,
+            log,
+            store,
+            progress,
+            checker,
+            raft,
+        })
+    }
+
+    /// The charter's epoch.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// This member.
+    pub(crate) fn me(&self) -> MemberId {
+        self.me
+    }
+
+    /// The log.
+    pub(crate) fn log(&self) -> &GroupLog {
+        &self.log
+    }
+
+    /// Its snapshots.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// How far it has applied the log.
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// Raft, if it runs.
+    pub(crate) fn node(&self) -> Option<&Node> {
+        self.raft.as_ref().map(|raft| &raft.node)
+    }
+
+    /// Proposes an item, if this member leads.
+    pub(crate) async fn submit(&self, item: Item) -> Fate {
+        let Some(raft) = &self.raft else {
+            return Err(Failed::NotLeader { leader: None });
+        };
+        let told = raft.proposer.submit(item).await?;
+        told.await.unwrap_or(Err(Failed::Unknown))
+    }
+
+    /// Proposes an item of another member, if it can be applied at all.
+    pub(crate) async fn submit_for(&self, from: MemberId, item: Item) -> Fate {
+        match &item {
+            Item::Commands {
+                count, commands, ..
+            } if self.checker.check(*count, commands).is_err() => Err(Failed::Malformed),
+            Item::Open { peer } if *peer != from.peer => Err(Failed::Malformed),
+            Item::Verdict { .. } => Err(Failed::Malformed),
+            _ => self.submit(item).await,
+        }
+    }
+
+    /// How far the log has to be applied for a query that is asked now.
+    pub(crate) async fn read_index(&self) -> Found {
+        match &self.raft {
+            Some(raft) => raft.reads.index().await,
+            None => Err(Failed::NotLeader { leader: None }),
+        }
+    }
+}
+
+async fn read_index(node: Node) -> Found {
+    match node.read_index().await {
+        Ok(at) => Ok(Some(at.index)),
+        Err(ReadError::NotLeader { leader }) => Err(Failed::NotLeader { leader }),
+        Err(ReadError::NotConfirmed) => Err(Failed::NotLeader { leader: None }),
+        Err(ReadError::Stopped) => Err(Failed::Stopped),
+    }
+}
+
+impl fmt::Debug for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replica")
+            .field("epoch", &self.epoch)
+            .field("me", &self.me)
+            .field("raft", &self.raft.is_some())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,137 @@
+//! The way to the leader of a group.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::sync::Mutex;
+
+use super::{
+    bonds::{GroupHeader, Header, Kind},
+    forward::Forwarding,
+    front::Front,
+    machine::Item,
+    proposer::{Failed, Fate},
+    proto::founding::charter::Epoch,
+    reads::Found,
+    replica::Replica,
+};
+use crate::{
+    id::MemberId,
+    rt::{self, Tasks},
+    transport::{Halves, Link, LinkError},
+};
+
+/// How long opening a stream to the leader may take.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
+/// Largest header, in bytes.
+const MAX_HEADER: usize = 1024;
+
+/// The way to the leader. Clones share it.
+#[derive(Clone)]
+pub(crate) enum Route {
+    /// This member leads.
+    Here(Arc<Replica>),
+    /// Another one does.
+    There(Arc<There>),
+}
+
+/// The way to a leader that is another member.
+pub(crate) struct There {
+    front: Arc<Front>,
+    epoch: Epoch,
+    leader: MemberId,
+    tasks: Tasks,
+    open: Mutex<Option<Forwarding>>,
+}
+
+impl Route {
+    /// The way to another member.
+    pub(crate) fn there(front: Arc<Front>, epoch: Epoch, leader: MemberId, tasks: Tasks) -> Self {
+        Self::There(Arc::new(There {
+            front,
+            epoch,
+            leader,
+            tasks,
+            open: Mutex::new(None),
+        }))
+    }
+
+    /// The charter's epoch.
+    pub(crate) fn epoch(&self) -> Epoch {
+        match self {
+            Self::Here(replica) => replica.epoch(),
+            Self::There(there) => there.epoch,
+        }
+    }
+
+    /// Whom it leads to.
+    pub(crate) fn leader(&self) -> MemberId {
+        match self {
+            Self::Here(replica) => replica.me(),
+            Self::There(there) => there.leader,
+        }
+    }
+
+    /// Asks the leader to apply an item.
+    pub(crate) async fn submit(&self, item: Item) -> Fate {
+        match self {
+            Self::Here(replica) => replica.submit(item).await,
+            Self::There(there) => there.forwarding().await?.submit(item).await,
+        }
+    }
+
+    /// Asks the leader how far the log has to be applied for a query that is asked now.
+    pub(crate) async fn read_index(&self) -> Found {
+        match self {
+            Self::Here(replica) => replica.read_index().await,
+            Self::There(there) => there.forwarding().await?.read().await,
+        }
+    }
+}
+
+impl There {
+    async fn forwarding(&self) -> Result<Forwarding, Failed> {
+        let mut open = self.open.lock().await;
+        if let Some(forwarding) = open.as_ref().filter(|open| !open.is_closed()) {
+            return Ok(forwarding.clone());
+        }
+        let unreachable = Failed::NotLeader { leader: None };
+        let opened = rt::timeout(OPEN_TIMEOUT, self.open()).await;
+        let Ok(Ok(forwarding)) = opened else {
+            return Err(unreachable);
+        };
+        *open = Some(forwarding.clone());
+        Ok(forwarding)
+    }
+
+    async fn open(&self) -> Result<Forwarding, LinkError> {
+        let header = GroupHeader {
+            group: self.front.group(),
+            epoch: self.epoch,
+            from: self.front.me(),
+            to: self.leader,
+            kind: Kind::Forward,
+        };
+        let halves = self.front.open(header).await?;
+        Ok(Forwarding::start(halves, &self.tasks))
+    }
+}
+
+impl Front {
+    /// Opens a stream of the group to a bonded member.
+    pub(crate) async fn open(&self, header: GroupHeader) -> Result<Halves, LinkError> {
+        let bond = self.bond(&header.to).ok_or(LinkError::Truncated)?;
+        let connection = &bond.line.connection;
+        let mut link = Link::<Header, ()>::open(connection, MAX_HEADER).await?;
+        link.tx.send(&Header::Group(header)).await?;
+        Ok(link.into_halves())
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route")
+            .field("epoch", &self.epoch())
+            .field("leader", &self.leader())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,156 @@
+//! What the handles of a group share with what drives it.
+
+use std::sync::Arc;
+
+use super::{
+    client::Client,
+    error::{GroupError, Refusal},
+    progress::Progress,
+    proposer::Failed,
+    proto::founding::message::Awaited,
+    reads::Reads,
+    route::Route,
+    status::GroupStatus,
+};
+use crate::{
+    id::{GroupId, PeerId},
+    rt::{Tasks, watch},
+};
+
+/// What the handles of a group share with what drives it.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    id: GroupId,
+    name: String,
+    peer: PeerId,
+    awaited: Vec<Awaited>,
+    progress: Arc<Progress>,
+    client: Client,
+    reads: Reads,
+    route: watch::Sender<Result<Option<Route>, Ended>>,
+    status: watch::Sender<GroupStatus>,
+}
+
+/// Why a group takes no more commands from this node, ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// This member may not take part.
+    Refused(Refusal),
+    /// The replica stopped for good.
+    Stopped(String),
+    /// Another charter lives on.
+    Superseded,
+    /// The handle's network is shut down, or it has left the group.
+    Closed,
+}
+
+impl Ended {
+    /// What commands are answered.
+    pub(crate) fn error(&self) -> GroupError {
+        match self {
+            Self::Refused(why) => GroupError::Refused(why.clone()),
+            Self::Stopped(why) => GroupError::Stopped(why.clone()),
+            Self::Superseded => GroupError::Superseded,
+            Self::Closed => GroupError::Closed,
+        }
+    }
+}
+
+impl Shared {
+    /// A group that is about to be joined by `peer`. Founding waits for `awaited`.
+    pub(crate) fn new(name: &str, peer: PeerId, awaited: Vec<Awaited>, tasks: &Tasks) -> Arc<Self> {
+        let route = watch::Sender::new(Ok(None::<Route>));
+        let routes = route.subscribe();
+        let round = move || {
+            let route = routes.borrow().clone();
+            async move {
+                match route {
+                    Ok(Some(route)) => route.read_index().await,
+                    _ => Err(Failed::NotLeader { leader: None }),
+                }
+            }
+        };
+        Arc::new(Self {
+            id: GroupId::from_name(name),
+            name: name.into(),
+            peer,
+            awaited,
+            progress: Arc::default(),
+            client: Client::default(),
+            reads: Reads::start(round, tasks),
+            route,
+            status: watch::Sender::default(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> GroupId {
+        self.id
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    pub(crate) fn awaited(&self) -> Vec<Awaited> {
+        self.awaited.clone()
+    }
+
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn reads(&self) -> &Reads {
+        &self.reads
+    }
+
+    /// The way to the leader, as it changes.
+    pub(crate) fn routes(&self) -> watch::Receiver<Result<Option<Route>, Ended>> {
+        self.route.subscribe()
+    }
+
+    /// Changes the way to the leader, unless the group has ended here.
+    pub(crate) fn set_route(&self, route: Option<Route>) {
+        self.route.send_if_modified(|current| {
+            if current.is_err() {
+                return false;
+            }
+            *current = Ok(route);
+            true
+        });
+    }
+
+    /// No more commands, for this reason; the first stays.
+    pub(crate) fn end(&self, ended: Ended) {
+        let superseded = ended == Ended::Superseded;
+        self.route.send_if_modified(|current| {
+            // What is superseded can still be closed or stopped.
+            let first =
+                !matches!(current, Err(before) if superseded || *before != Ended::Superseded);
+            if first {
+                *current = Err(ended);
+            }
+            first
+        });
+    }
+
+    /// How the group is doing.
+    pub(crate) fn status(&self) -> &watch::Sender<GroupStatus> {
+        &self.status
+    }
+
+    /// What commands are answered once nothing drives the group any more.
+    pub(crate) fn gone(&self) -> GroupError {
+        match &*self.route.borrow() {
+            Err(ended) => ended.error(),
+            Ok(_) => GroupError::Closed,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! How a group is doing, for conditions, events and people.
+
+use std::fmt;
+
+use super::{
+    error::{Refusal, Unavailable},
+    proto::roster::Membership,
+};
+use crate::id::{GroupId, MemberId, PeerId};
+
+/// How a group is doing on this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct GroupStatus {
+    /// This member, once its log is open.
+    pub(crate) me: Option<MemberId>,
+    /// What it waits for, or is.
+    pub(crate) phase: Phase,
+    /// Whether commands can be applied and queries answered.
+    pub(crate) online: bool,
+    /// Who leads.
+    pub(crate) leader: Option<MemberId>,
+    /// The term of the leader, where Raft runs.
+    pub(crate) term: Option<u64>,
+    /// Who votes and who learns.
+    pub(crate) membership: Option<Membership>,
+    /// Why it is not online.
+    pub(crate) unavailable: Option<Unavailable>,
+    /// Entries that are known to be committed and are not applied here yet.
+    pub(crate) behind: u64,
+    /// Why the roster is as it is; only the leader knows.
+    pub(crate) roster: Vec<String>,
+    /// Who is not let in, or does not let this member in, and why.
+    pub(crate) refusals: Vec<(PeerId, Refusal)>,
+    /// Other charters of the group that were met, while it is not decided which lives on.
+    pub(crate) conflicts: Vec<String>,
+    /// Whether one founder is enough: a development mode.
+    pub(crate) development: bool,
+    /// Whether the log is on disk.
+    pub(crate) durable: bool,
+    /// Times that the replica was rebuilt since it last got further.
+    pub(crate) rebuilds: u32,
+}
+
+/// What a member waits for, or is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The storage is being opened.
+    #[default]
+    Opening,
+    /// No charter is known yet; the text says what is waited for.
+    Founding(String),
+    /// A charter is joined: its log is followed from another member.
+    Following {
+        /// Whom.
+        source: Option<MemberId>,
+    },
+    /// A member that votes.
+    Voter,
+    /// A member that learns.
+    Learner,
+    /// Another charter lives on.
+    Superseded,
+    /// It has ended, for this reason.
+    Ended(String),
+}
+
+/// A group as people are told of it: from `explain()`.
+///
+/// Prints as text; its form may change.
+#[derive(Clone, Debug)]
+pub struct GroupExplanation {
+    pub(crate) name: String,
+    pub(crate) id: GroupId,
+    pub(crate) version: Option<u64>,
+    pub(crate) status: GroupStatus,
+}
+
+impl fmt::Display for GroupExplanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = &self.status;
+        let state = if status.online {
+            "online"
+        } else {
+            "not online"
+        };
+        write!(f, "group {} ({}): {state}", self.name, self.id.short())?;
+        if let Some(version) = self.version {
+            write!(f, ", version {version}")?;
+        }
+        writeln!(f)?;
+        status.phase(f)?;
+        if let Some(unavailable) = &status.unavailable {
+            writeln!(f, "  not available: {unavailable}")?;
+        }
+        if let Some(leader) = status.leader {
+            write!(f, "  leader: {leader}")?;
+            match status.term {
+                Some(term) => writeln!(f, ", term {term}")?,
+                None => writeln!(f)?,
+            }
+        }
+        if let Some(membership) = &status.membership {
+            write!(f, "  voters:")?;
+            for voter in &membership.voters {
+                write!(f, " {voter}")?;
+            }
+            for learner in &membership.learners {
+                write!(f, " ({learner})")?;
+            }
+            writeln!(f)?;
+        }
+        if status.behind > 0 {
+            writeln!(f, "  catching up: {} entries behind", status.behind)?;
+        }
+        for reason in &status.roster {
+            writeln!(f, "  {reason}")?;
+        }
+        for (peer, why) in &status.refusals {
+            writeln!(f, "  refused {}: {why}", peer.short())?;
+        }
+        for other in &status.conflicts {
+            writeln!(
+                f,
+                "  another charter of the group was met: {other}; one of the two will live on"
+            )?;
+        }
+        if status.rebuilds > 0 {
+            writeln!(f, "  rebuilt from its log {} times", status.rebuilds)?;
+        }
+        if status.development {
+            writeln!(
+                f,
+                "  development mode: one founder is enough; say `founders = 3` for production"
+            )?;
+        }
+        if !status.durable {
+            writeln!(f, "  volatile: the log is in memory")?;
+        }
+        Ok(())
+    }
+}
+
+impl GroupStatus {
+    fn phase(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.phase {
+            Phase::Opening => writeln!(f, "  opening its log")?,
+            Phase::Founding(waits) => writeln!(f, "  founding: {waits}")?,
+            Phase::Following { source: None } => {
+                writeln!(
+                    f,
+                    "  joining: no member that holds the state can be reached yet"
+                )?;
+            }
+            Phase::Following {
+                source: Some(source),
+            } => writeln!(f, "  follows {source}, outside the membership")?,
+            Phase::Voter => writeln!(f, "  this member votes")?,
+            Phase::Learner => writeln!(f, "  this member learns, and does not vote")?,
+            Phase::Superseded => writeln!(
+                f,
+                "  superseded: another charter of the group lives on; the state here can be read"
+            )?,
+            Phase::Ended(why) => writeln!(f, "  ended: {why}")?,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,319 @@
+//! A group under faults: clients on every host, and a history that is checked.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use mosaik::{
+    Group,
+    groups::{Durability, GroupError},
+    sim::{
+        Host, Schedule, World,
+        history::{History, Model, check_linearizable},
+    },
+};
+
+use crate::machines::{Change, Registers};
+
+/// Registers that clients use at once.
+const KEYS: u64 = 8;
+/// Commands of each client at most.
+const COMMANDS: u64 = 400;
+/// Time that all may take to be well again after the last fault.
+const MEND: Duration = Duration::from_secs(90);
+
+/// A group under faults.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Hosts that take part as writers.
+    pub writers: usize,
+    /// Hosts that observe.
+    pub observers: usize,
+    /// Members that found the group.
+    pub founders: usize,
+    /// Whether the log is on disk.
+    pub durable: bool,
+}
+
+/// What a run has seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    /// Commands that were acknowledged.
+    pub acknowledged: u64,
+    /// Commands whose outcome was never known.
+    pub unknown: u64,
+    /// Queries that were answered.
+    pub queries: u64,
+}
+
+impl Seen {
+    /// Both together.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            acknowledged: self.acknowledged + other.acknowledged,
+            unknown: self.unknown + other.unknown,
+            queries: self.queries + other.queries,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Op {
+    Change(Change),
+    Get(u64),
+}
+
+/// What registers are supposed to do.
+struct Sequential;
+
+impl Model for Sequential {
+    type Op = Op;
+    type Ret = u64;
+    type Key = u64;
+    type State = u64;
+
+    fn key(&self, op: &Op) -> u64 {
+        match op {
+            Op::Change(change) => change.key,
+            Op::Get(key) => *key,
+        }
+    }
+
+    fn initial(&self, _: &u64) -> u64 {
+        0
+    }
+
+    fn apply(&self, state: &mut u64, op: &Op) -> u64 {
+        if let Op::Change(change) = op {
+            *state += change.add;
+        }
+        *state
+    }
+
+    fn is_read(&self, op: &Op) -> bool {
+        matches!(op, Op::Get(_))
+    }
+}
+
+/// What the tasks of a run share.
+#[derive(Clone)]
+struct Run {
+    world: World,
+    plan: Plan,
+    history: History<Op, u64>,
+    ids: Arc<AtomicU64>,
+    /// The group of each host's present process.
+    groups: Arc<Mutex<BTreeMap<String, Group<Registers>>>>,
+    acknowledged: Arc<Mutex<Vec<u64>>>,
+}
+
+/// Runs one world with a schedule of faults, and checks all that is promised.
+///
+/// # Panics
+/// When anything promised does not hold.
+pub fn run(world: &World, schedule: &Schedule, plan: Plan) -> Seen {
+    let run = Run {
+        world: world.clone(),
+        plan,
+        history: History::new(),
+        ids: Arc::default(),
+        groups: Arc::default(),
+        acknowledged: Arc::default(),
+    };
+    let hosts = world.hosts();
+    world.run(async {
+        for (n, host) in hosts.iter().enumerate() {
+            let run = run.clone();
+            host.start(move |host| run.clone().live(host, n));
+        }
+        schedule.carry_out(world).await;
+        let mended = tokio::time::timeout(MEND, run.mended(&hosts)).await;
+        assert!(mended.is_ok(), "not well again: {}", run.explain());
+        run.check_states(&hosts).await;
+    });
+    run.check_history()
+}
+
+impl Run {
+    /// The life of one process: a member, and a client that uses it.
+    async fn live(self, host: Host, n: usize) {
+        let mut builder = host.builder("groups", &self.world.hosts());
+        if self.plan.durable {
+            builder = builder.data_dir("data");
+        }
+        let Ok(network) = builder.build().await else {
+            // A disk that is full or broken: the host is started again when it is mended.
+            return std::future::pending().await;
+        };
+        let durable = if self.plan.durable {
+            Durability::Required
+        } else {
+            Durability::Volatile
+        };
+        let builder = network
+            .groups()
+            .builder::<Registers>("registers")
+            .founders(self.plan.founders)
+            .evict_after(Duration::from_secs(10))
+            .command_timeout(Duration::from_secs(3))
+            .durable(durable);
+        let group = if n < self.plan.writers {
+            builder.join()
+        } else {
+            builder.observe()
+        };
+        let name = host.name().to_owned();
+        self.groups.lock().unwrap().insert(name, group.clone());
+        self.use_it(&group, n as u64).await;
+        std::future::pending::<()>().await;
+    }
+
+    async fn use_it(&self, group: &Group<Registers>, client: u64) {
+        group.when().online().await;
+        for _ in 0..COMMANDS {
+            let key = self.world.random(0..KEYS);
+            if self.world.random(0..3) == 0 {
+                let pending = self.history.invoke(client, Op::Get(key));
+                match group.query(key).await {
+                    Ok(value) => pending.ok(value),
+                    Err(_) => pending.failed(),
+                }
+            } else {
+                self.change(group, client, key).await;
+            }
+            let pause = self.world.random_duration(Duration::from_millis(200));
+            self.world.sleep(pause).await;
+        }
+    }
+
+    async fn change(&self, group: &Group<Registers>, client: u64, key: u64) {
+        let change = Change {
+            id: self.ids.fetch_add(1, Ordering::Relaxed),
+            key,
+            add: self.world.random(1..10),
+        };
+        let id = change.id;
+        let pending = self.history.invoke(client, Op::Change(change.clone()));
+        let mut result = group.execute(change).await;
+        if let Err(GroupError::Timeout { pending, .. }) = result {
+            // Half of the clients wait on; the others never hear of it.
+            result = if self.world.random(0..2) == 0 {
+                pending.outcome().await
+            } else {
+                Err(GroupError::SessionExpired)
+            };
+        }
+        match result {
+            Ok(value) => {
+                self.acknowledged.lock().unwrap().push(id);
+                pending.ok(value);
+            }
+            Err(GroupError::Unavailable(_) | GroupError::Busy) => pending.failed(),
+            Err(_) => pending.unknown(),
+        }
+    }
+
+    /// Waits until every host applies the same commands.
+    async fn mended(&self, hosts: &[Host]) {
+        loop {
+            let done = self.probe(hosts).await;
+            if done {
+                return;
+            }
+            self.world.sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// Whether a command of each host goes through and is seen by all.
+    async fn probe(&self, hosts: &[Host]) -> bool {
+        let groups: Vec<_> = self.groups.lock().unwrap().values().cloned().collect();
+        if groups.len() < hosts.len() {
+            return false;
+        }
+        for (n, group) in groups.iter().enumerate() {
+            if !group.is_online() {
+                return false;
+            }
+            let before = self.acknowledged.lock().unwrap().len();
+            self.change(group, 1000 + n as u64, 0).await;
+            if self.acknowledged.lock().unwrap().len() == before {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// All replicas hold the same, every acknowledged command once.
+    async fn check_states(&self, hosts: &[Host]) {
+        let groups: Vec<_> = self.groups.lock().unwrap().values().cloned().collect();
+        assert_eq!(groups.len(), hosts.len());
+        // A query on each brings each up to date; nobody changes anything between the two looks.
+        let mut states = Vec::new();
+        loop {
+            states.clear();
+            for group in &groups {
+                if let Ok(state) = group.read(Registers::clone).await {
+                    states.push((group.version(), state));
+                }
+            }
+            let same = states.windows(2).all(|pair| pair[0].1 == pair[1].1);
+            if same && states.len() == hosts.len() {
+                break;
+            }
+            let lengths: Vec<_> = states.iter().map(|(_, s)| s.applied().len()).collect();
+            let shortest = states
+                .iter()
+                .map(|(_, s)| s.applied())
+                .min_by_key(|s| s.len());
+            if let Some(shortest) = shortest {
+                for (_, state) in &states {
+                    let (ours, _) = state.applied().split_at(shortest.len());
+                    assert_eq!(ours, shortest, "replicas differ: {lengths:?}");
+                }
+            }
+            self.world.sleep(Duration::from_millis(100)).await;
+        }
+        let (_, state) = &states[0];
+        let mut times = BTreeMap::<u64, u64>::new();
+        for id in state.applied() {
+            *times.entry(*id).or_default() += 1;
+        }
+        let doubled: Vec<_> = times.iter().filter(|(_, times)| **times != 1).collect();
+        assert!(doubled.is_empty(), "applied twice: {doubled:?}");
+        let acknowledged = self.acknowledged.lock().unwrap().clone();
+        let lost: Vec<_> = acknowledged
+            .iter()
+            .filter(|id| !times.contains_key(id))
+            .collect();
+        assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    }
+
+    fn check_history(&self) -> Seen {
+        let operations = self.history.operations();
+        if let Err(violation) = check_linearizable(&Sequential, &operations) {
+            assert!(violation.is_inconclusive(), "{violation}");
+        }
+        let mut seen = Seen::default();
+        for operation in &operations {
+            match (operation.op(), operation.ret()) {
+                (Op::Change(_), Some(_)) => seen.acknowledged += 1,
+                (Op::Change(_), None) => seen.unknown += 1,
+                (Op::Get(_), Some(_)) => seen.queries += 1,
+                (Op::Get(_), None) => {}
+            }
+        }
+        seen
+    }
+
+    fn explain(&self) -> String {
+        let groups = self.groups.lock().unwrap();
+        let explain =
+            |(host, group): (&String, &Group<Registers>)| format!("{host}: {}", group.explain());
+        groups.iter().map(explain).collect()
+    }
+}
