@@ -1,7 +1,9 @@
 //! A group under faults: clients on every host, and a history that is checked.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
+    ops::Range,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +15,7 @@ use mosaik::{
     Group,
     groups::{Durability, GroupError},
     sim::{
-        Host, Schedule, World,
+        Campaign, Host, Nemesis, Schedule, World,
         history::{History, Model, check_linearizable},
     },
 };
@@ -23,7 +25,7 @@ use crate::machines::{Change, Registers};
 /// Registers that clients use at once.
 const KEYS: u64 = 8;
 /// Commands of each client at most.
-const COMMANDS: u64 = 400;
+const COMMANDS: u64 = 150;
 /// Time that all may take to be well again after the last fault.
 const MEND: Duration = Duration::from_secs(90);
 
@@ -38,6 +40,82 @@ pub struct Plan {
     pub founders: usize,
     /// Whether the log is on disk.
     pub durable: bool,
+}
+
+/// A kind of campaign: who takes part, and what goes wrong.
+#[derive(Clone, Debug)]
+pub struct Kind {
+    /// What it is called.
+    pub name: &'static str,
+    /// Who takes part.
+    pub plan: Plan,
+    /// What goes wrong.
+    pub nemesis: Nemesis,
+}
+
+/// What goes wrong often, and for short.
+fn hasty() -> Nemesis {
+    Nemesis {
+        every: Duration::from_secs(2),
+        longest: Duration::from_secs(6),
+        duration: Duration::from_secs(15),
+        ..Nemesis::default()
+    }
+}
+
+/// The campaigns that groups have to survive.
+pub fn kinds() -> Vec<Kind> {
+    let plan = |writers, observers, founders, durable| Plan {
+        writers,
+        observers,
+        founders,
+        durable,
+    };
+    // Nobody's log in memory survives a crash: one at a time.
+    let alone = Nemesis {
+        partition: 0,
+        one_way: 0,
+        pause: 0,
+        every: Duration::from_secs(90),
+        duration: Duration::from_secs(100),
+        ..hasty()
+    };
+    let no_crash = Nemesis {
+        crash: 0,
+        ..hasty()
+    };
+    let broken_disks = Nemesis { disk: 4, ..hasty() };
+    let kind = |name, plan, nemesis| Kind {
+        name,
+        plan,
+        nemesis,
+    };
+    vec![
+        kind("durable, 3 and an observer", plan(3, 1, 3, true), hasty()),
+        kind(
+            "volatile, 5 and an observer",
+            plan(5, 1, 3, false),
+            no_crash.clone(),
+        ),
+        kind("volatile, 3, a crash", plan(3, 0, 3, false), alone),
+        kind("durable, 3, bad disks", plan(3, 0, 3, true), broken_disks),
+        kind("durable, 2", plan(2, 0, 2, true), hasty()),
+        kind("durable, 7", plan(7, 0, 3, true), hasty()),
+        kind("durable, 1", plan(1, 2, 1, true), hasty()),
+    ]
+}
+
+/// Runs a campaign of a kind; returns what was seen.
+pub fn campaign(kind: &Kind, seeds: Range<u64>) -> (u64, Seen) {
+    let seen = Cell::new(Seen::default());
+    let hosts = kind.plan.writers + kind.plan.observers;
+    let campaign = Campaign::new(hosts)
+        .seeds(seeds)
+        .nemesis(kind.nemesis.clone());
+    let seeds = campaign.run(|world, schedule| {
+        seen.set(seen.get().and(run(world, schedule, kind.plan)));
+    });
+    (seeds, seen.get())
 }
 
 /// What a run has seen.

@@ -72,6 +72,8 @@ struct Core {
     /// When each was heard from last that is bonded no longer.
     lost: BTreeMap<MemberId, Instant>,
     deaths: BTreeMap<MemberId, Death>,
+    /// The boot of each peer that was admitted last: every other is dead.
+    latest: BTreeMap<PeerId, u64>,
     /// Members that said they leave for good.
     left: BTreeSet<MemberId>,
     refusals: BTreeMap<PeerId, Refusal>,
@@ -139,6 +141,7 @@ impl Front {
             bonds: BTreeMap::new(),
             lost: BTreeMap::new(),
             deaths: BTreeMap::new(),
+            latest: BTreeMap::new(),
             left: BTreeSet::new(),
             refusals: BTreeMap::new(),
             spoken: BTreeSet::new(),
@@ -332,7 +335,10 @@ impl Front {
     pub(crate) fn fate(&self, member: &MemberId) -> (Option<Instant>, Option<Death>, bool) {
         let core = self.core();
         let lost = core.lost.get(member).copied();
-        let death = core.deaths.get(member).copied();
+        let latest = core.latest.get(&member.peer);
+        let superseded = latest.is_some_and(|boot| *boot != member.boot);
+        let superseded = superseded.then_some(Death::Superseded);
+        let death = superseded.or_else(|| core.deaths.get(member).copied());
         (lost, death, core.left.contains(member))
     }
 
@@ -401,6 +407,9 @@ impl Front {
             core.died(before.member, Death::Superseded);
         }
         core.lost.remove(&member);
+        if core.latest.len() < MAX_REMEMBERED || core.latest.contains_key(&member.peer) {
+            core.latest.insert(member.peer, member.boot);
+        }
         core.bonded(member, self.writer, self.settled.durable);
         core.notices.push_back(Notice::Bonded(member));
         drop(core);
