@@ -395,3 +395,73 @@ impl Run {
         groups.iter().map(explain).collect()
     }
 }
+
+/// Three members and so many who only observe: each sees what is done, also after a member that many follow has
+/// crashed. Returns the virtual time that a command took until all had seen it, before and after.
+///
+/// # Panics
+/// When anything of that does not hold.
+pub fn followers(count: usize) -> (Duration, Duration) {
+    let world = World::new(count as u64);
+    world.set_limit(Duration::from_secs(600));
+    world.run(async {
+        let hosts = world.make_hosts(3 + count);
+        let groups: Arc<Mutex<BTreeMap<String, Group<Registers>>>> = Arc::default();
+        for (n, host) in hosts.iter().enumerate() {
+            let (world, groups) = (world.clone(), groups.clone());
+            host.start(move |host| {
+                let (world, groups) = (world.clone(), groups.clone());
+                async move {
+                    // All know the first three, and find each other through them.
+                    let known = &world.hosts()[..3];
+                    let network = host.builder("followers", known).build().await.unwrap();
+                    let builder = network.groups().builder("registers").founders(3);
+                    let group = if n < 3 {
+                        builder.join()
+                    } else {
+                        builder.observe()
+                    };
+                    groups.lock().unwrap().insert(host.name().into(), group);
+                    std::future::pending::<()>().await;
+                }
+            });
+        }
+        let of = |host: &Host| groups.lock().unwrap().get(host.name()).cloned();
+        let mut all = Vec::new();
+        for host in &hosts {
+            let group = loop {
+                match of(host) {
+                    Some(group) => break group,
+                    None => world.sleep(Duration::from_millis(10)).await,
+                }
+            };
+            group.when().online().await;
+            all.push(group);
+        }
+        let members = all[0].members();
+        assert_eq!(members.len(), 3, "who observes is no member: {members:?}");
+        let before = spread(&world, &all, 1).await;
+        // One that does not lead, so that only those who follow it have to look for another.
+        let gone = all[..3]
+            .iter()
+            .position(|group| !group.is_leader())
+            .unwrap();
+        hosts[gone].crash().await;
+        all.remove(gone);
+        let after = spread(&world, &all, 2).await;
+        (before, after)
+    })
+}
+
+/// How long it takes until everybody has seen a command.
+async fn spread(world: &World, groups: &[Group<Registers>], id: u64) -> Duration {
+    let change = Change { id, key: 0, add: 1 };
+    let began = world.elapsed();
+    groups[0].execute(change).await.unwrap();
+    let version = groups[0].version();
+    for group in groups {
+        group.when().reaches(version).await;
+        assert_eq!(group.local(|state| state.get(0)), Some(id));
+    }
+    world.elapsed() - began
+}

@@ -276,7 +276,13 @@ impl Front {
     pub(crate) fn set_claim(&self, claim: Option<Claim>) {
         let mut core = self.core();
         let before = std::mem::replace(&mut core.claim, claim);
+        let says = |claim: &Option<Claim>| claim.as_ref().map(|claim| claim.commands);
+        let news = says(&before) != says(&core.claim);
         if before.is_some() == core.claim.is_some() {
+            // Whether there are commands is what a conflict is decided by.
+            for bond in core.bonds.values().filter(|_| news) {
+                core.announce(bond);
+            }
             return;
         }
         let bonds: Vec<Bond> = core.bonds.values().cloned().collect();

@@ -77,6 +77,8 @@ struct State {
     joined: BTreeMap<GroupId, Joined>,
     /// Whether somebody opens the storage on disk.
     opening: bool,
+    /// Whether the node stops: nothing is opened any more.
+    stopping: bool,
 }
 
 /// A group that this node takes part in.
@@ -145,7 +147,11 @@ impl Groups {
 
     /// Hands over and says good-bye everywhere, then ends.
     pub(crate) async fn stop(&self) {
-        let joined: Vec<Joined> = lock(&self.inner.state).joined.values().cloned().collect();
+        let joined: Vec<Joined> = {
+            let mut state = lock(&self.inner.state);
+            state.stopping = true;
+            state.joined.values().cloned().collect()
+        };
         for group in &joined {
             group
                 .stop
@@ -288,7 +294,7 @@ impl Groups {
 
     /// Keeps the storage on disk open; after a failure it is opened anew, which verifies what it finds.
     async fn keep_open(&self, dir: PathBuf) {
-        loop {
+        while !lock(&self.inner.state).stopping {
             match open(&dir, &self.inner.tasks).await {
                 Ok(storage) => {
                     let mut failure = storage.failure();

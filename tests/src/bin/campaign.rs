@@ -2,12 +2,12 @@
 //! [--first SEED] [--kind NAME]`.
 //!
 //! The seeds are shared out among all kinds of campaigns, unless one is named. A seed that fails ends it, with the
-//! command that repeats just that run.
+//! command that repeats just that run. `--followers N` runs one world of a group with so many observers instead.
 
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use mosaik_tests::groups::{Seen, campaign, kinds};
+use mosaik_tests::groups::{Seen, campaign, followers, kinds};
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
@@ -20,7 +20,12 @@ fn main() -> anyhow::Result<()> {
             "--seeds" => seeds = value.parse()?,
             "--first" => first = value.parse()?,
             "--kind" => wanted = Some(value),
-            other => bail!("no option `{other}`: there are --seeds, --first and --kind"),
+            "--followers" => {
+                let (before, after) = followers(value.parse()?);
+                println!("seen by all within {before:?}, within {after:?} after a crash");
+                return Ok(());
+            }
+            other => bail!("no option `{other}`: see the head of this file"),
         }
     }
     let mut kinds = kinds();

@@ -1,7 +1,9 @@
 //! Groups under faults: every history is linearizable, every acknowledged command is applied exactly once, and
 //! all is well again after the last fault.
 
-use mosaik_tests::groups::{campaign, kinds};
+use std::time::Duration;
+
+use mosaik_tests::groups::{campaign, followers, kinds};
 
 /// Runs `seeds` seeds of a kind, in which something must have happened.
 fn survive(name: &str, first: u64, seeds: u64) {
@@ -45,4 +47,12 @@ fn seven_members_survive_crashes() {
 #[test]
 fn one_founder_survives_crashes() {
     survive("durable, 1", 6000, 10);
+}
+
+#[test]
+fn followers_see_everything_and_find_another_to_follow() {
+    let (before, after) = followers(20);
+    println!("seen by 20 followers within {before:?}, within {after:?} after a crash");
+    assert!(before < Duration::from_secs(1), "{before:?}");
+    assert!(after < Duration::from_secs(10), "{after:?}");
 }

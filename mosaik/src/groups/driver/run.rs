@@ -32,8 +32,8 @@ use crate::{
 
 /// How often the driver looks around without a reason.
 const TICK: Duration = Duration::from_secs(1);
-/// The same while it is going.
-const LEAVING_TICK: Duration = Duration::from_millis(20);
+/// The same while it is going, or waits for peers to be found.
+const HURRY: Duration = Duration::from_millis(20);
 /// How often at most it looks around for a reason, such as a commit.
 const PACE: Duration = Duration::from_millis(2);
 /// Rebuilds of a replica without progress after which it is given up.
@@ -212,12 +212,8 @@ impl Driver {
     /// Waits for something to happen.
     async fn wait(&mut self) -> Result<(), Ending> {
         let timer = self.timers.first_key_value().map(|(at, _)| at.0);
-        let tick = rt::now()
-            + if self.leaving.is_some() {
-                LEAVING_TICK
-            } else {
-                TICK
-            };
+        let hurry = self.leaving.is_some() || !self.awaited.is_empty();
+        let tick = rt::now() + if hurry { HURRY } else { TICK };
         let mut failure = self.parts.storage.failure();
         let Self {
             front,
