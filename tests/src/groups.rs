@@ -188,6 +188,8 @@ struct Run {
     /// The group of each host's present process.
     groups: Arc<Mutex<BTreeMap<String, Group<Registers>>>>,
     acknowledged: Arc<Mutex<Vec<u64>>>,
+    /// Why it was not well when it was last looked at.
+    amiss: Arc<Mutex<String>>,
 }
 
 /// Runs one world with a schedule of faults, and checks all that is promised.
@@ -202,6 +204,7 @@ pub fn run(world: &World, schedule: &Schedule, plan: Plan) -> Seen {
         ids: Arc::default(),
         groups: Arc::default(),
         acknowledged: Arc::default(),
+        amiss: Arc::default(),
     };
     let hosts = world.hosts();
     world.run(async {
@@ -211,7 +214,8 @@ pub fn run(world: &World, schedule: &Schedule, plan: Plan) -> Seen {
         }
         schedule.carry_out(world).await;
         let mended = tokio::time::timeout(MEND, run.mended(&hosts)).await;
-        assert!(mended.is_ok(), "not well again: {}", run.explain());
+        let amiss = run.amiss.lock().unwrap().clone();
+        assert!(mended.is_ok(), "not well again: {amiss}; {}", run.explain());
         run.check_states(&hosts).await;
     });
     run.check_history()
@@ -220,6 +224,8 @@ pub fn run(world: &World, schedule: &Schedule, plan: Plan) -> Seen {
 impl Run {
     /// The life of one process: a member, and a client that uses it.
     async fn live(self, host: Host, n: usize) {
+        // The handle of a process that was killed says nothing any more.
+        self.groups.lock().unwrap().remove(host.name());
         let mut builder = host.builder("groups", &self.world.hosts());
         if self.plan.durable {
             builder = builder.data_dir("data");
@@ -262,14 +268,20 @@ impl Run {
                     Err(_) => pending.failed(),
                 }
             } else {
-                self.change(group, client, key).await;
+                // What became of it is in the history.
+                drop(self.change(group, client, key).await);
             }
             let pause = self.world.random_duration(Duration::from_millis(200));
             self.world.sleep(pause).await;
         }
     }
 
-    async fn change(&self, group: &Group<Registers>, client: u64, key: u64) {
+    async fn change(
+        &self,
+        group: &Group<Registers>,
+        client: u64,
+        key: u64,
+    ) -> Result<(), GroupError> {
         let change = Change {
             id: self.ids.fetch_add(1, Ordering::Relaxed),
             key,
@@ -286,44 +298,39 @@ impl Run {
                 Err(GroupError::SessionExpired)
             };
         }
-        match result {
+        match &result {
             Ok(value) => {
                 self.acknowledged.lock().unwrap().push(id);
-                pending.ok(value);
+                pending.ok(*value);
             }
             Err(GroupError::Unavailable(_) | GroupError::Busy) => pending.failed(),
             Err(_) => pending.unknown(),
         }
+        result.map(drop)
     }
 
     /// Waits until every host applies the same commands.
     async fn mended(&self, hosts: &[Host]) {
-        loop {
-            let done = self.probe(hosts).await;
-            if done {
-                return;
-            }
+        while let Err(why) = self.probe(hosts).await {
+            *self.amiss.lock().unwrap() = why;
             self.world.sleep(Duration::from_millis(500)).await;
         }
     }
 
-    /// Whether a command of each host goes through and is seen by all.
-    async fn probe(&self, hosts: &[Host]) -> bool {
-        let groups: Vec<_> = self.groups.lock().unwrap().values().cloned().collect();
+    /// Whether a command of each host goes through; if not, why not.
+    async fn probe(&self, hosts: &[Host]) -> Result<(), String> {
+        let groups = self.groups.lock().unwrap().clone();
         if groups.len() < hosts.len() {
-            return false;
+            return Err("not every host has joined".into());
         }
-        for (n, group) in groups.iter().enumerate() {
+        for (n, (name, group)) in groups.iter().enumerate() {
             if !group.is_online() {
-                return false;
+                return Err(format!("{name} is not online"));
             }
-            let before = self.acknowledged.lock().unwrap().len();
-            self.change(group, 1000 + n as u64, 0).await;
-            if self.acknowledged.lock().unwrap().len() == before {
-                return false;
-            }
+            let result = self.change(group, 1000 + n as u64, 0).await;
+            result.map_err(|error| format!("{name}: {error}"))?;
         }
-        true
+        Ok(())
     }
 
     /// All replicas hold the same, every acknowledged command once.

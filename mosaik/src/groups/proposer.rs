@@ -163,8 +163,15 @@ impl Gathering {
                 return Box::pin(std::future::ready(()));
             }
         };
+        // What a leader proposed that is none any more may never be told of: who asked asks the next one.
+        let lost = self.node.leads_no_longer();
         Box::pin(async move {
-            match proposed.await {
+            let outcome = tokio::select! {
+                biased;
+                outcome = proposed => outcome,
+                () = lost => Err(ProposeError::Unknown),
+            };
+            match outcome {
                 Ok((at, reply)) => {
                     for (reply, told) in reply.items.into_iter().zip(replies) {
                         // Who asked may have gone.

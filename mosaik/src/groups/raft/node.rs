@@ -290,6 +290,17 @@ impl Node {
         handed.map_err(|_| ChangeError::Stopped)
     }
 
+    /// Completes when this member, if it leads, does not any more, or leads in another term.
+    pub(crate) fn leads_no_longer(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
+        let mut status = self.inner.status.clone();
+        let term = status.borrow().term;
+        async move {
+            let lost = |status: &Status| status.term != term || status.role != Role::Leader;
+            // If nobody says so any more, it has stopped.
+            drop(status.wait_for(lost).await);
+        }
+    }
+
     /// The term.
     pub(crate) fn term(&self) -> u64 {
         self.inner.status.borrow().term
