@@ -10,6 +10,10 @@ mod book {
     mod getting_started {}
     #[doc = include_str!("../../book/src/streams.md")]
     mod streams {}
+    #[doc = include_str!("../../book/src/groups.md")]
+    mod groups {}
+    #[doc = include_str!("../../book/src/founding.md")]
+    mod founding {}
     #[doc = include_str!("../../book/src/discovery.md")]
     mod discovery {}
     #[doc = include_str!("../../book/src/command-line.md")]

@@ -1,7 +1,8 @@
 //! A runtime for self-organizing distributed systems.
 //!
 //! Annotate structs, start the same binary on any number of machines with the same network id, and the
-//! nodes find each other and stream typed data, with no coordinator and no configuration.
+//! nodes find each other and stream typed data, with no coordinator and no configuration. Where they have to agree,
+//! they form groups that replicate a state.
 //!
 //! ```no_run
 //! use mosaik::*;
@@ -48,6 +49,7 @@
 //! - [`Network`] is a node; its [`Builder`] holds the options.
 //! - [`stream`] declares a topic on a struct; [`Topic`] is what the struct gets from it.
 //! - [`streams`] are the producers and consumers, with what they guarantee.
+//! - [`groups`] are members that agree on one state; [`groups::StateMachine`] is what they replicate.
 //! - [`discovery`] is who is there, what they are tagged with, and what they offer.
 //! - [`Network::explain`] says what waits, and for what.
 //!
