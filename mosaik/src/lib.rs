@@ -56,7 +56,7 @@
 //! # Features
 //!
 //! - `cli`: the `mosaik` command.
-//! - `sim`: whole networks in one test, in virtual time, with faults: see [`sim`].
+//! - `sim`: whole networks in one test, in virtual time, with faults: see `mosaik::sim`.
 //!
 //! # What it is not
 //!
