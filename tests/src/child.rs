@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::mpsc,
 };
@@ -22,12 +22,25 @@ impl Child {
     /// # Panics
     /// When it cannot be started.
     pub fn start(name: &str, args: &[&str]) -> Self {
-        let mut process = Command::new(program(name))
+        Self::run(&program(name), args)
+    }
+
+    /// Starts the running program once more.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn again(args: &[&str]) -> Self {
+        let program = std::env::current_exe().expect("a running program");
+        Self::run(&program, args)
+    }
+
+    fn run(program: &Path, args: &[&str]) -> Self {
+        let mut process = Command::new(program)
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
         let stdout = process.stdout.take().expect("a piped stdout");
         let (sender, lines) = mpsc::sync_channel(1024);
         std::thread::spawn(move || {

@@ -11,6 +11,8 @@ use iroh::{
 };
 use tokio::io::AsyncReadExt as _;
 
+use crate::measure;
+
 const ALPN: &[u8] = b"mosaik/bench/raw";
 /// Bytes of one write.
 const WRITE: usize = 64 * 1024;
@@ -134,7 +136,25 @@ pub(crate) async fn ping(samples: usize) -> anyhow::Result<Duration> {
     drop(echo.await?);
     near.close().await;
     far.close().await;
-    Ok(super::median_duration(&mut trips))
+    Ok(measure::median_duration(&mut trips))
+}
+
+/// How long it takes to bind three endpoints and to connect each to the others.
+pub(crate) async fn three() -> anyhow::Result<Duration> {
+    let started = Instant::now();
+    let endpoints = [endpoint().await?, endpoint().await?, endpoint().await?];
+    let [first, second, third] = &endpoints;
+    let connections = (
+        connect(first, second).await?,
+        connect(second, third).await?,
+        connect(third, first).await?,
+    );
+    let took = started.elapsed();
+    drop(connections);
+    for endpoint in endpoints {
+        endpoint.close().await;
+    }
+    Ok(took)
 }
 
 async fn endpoint() -> anyhow::Result<Endpoint> {

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use mosaik::{Network, PeerAddr};
 use serde::{Deserialize, Serialize};
 
+use crate::measure;
+
 /// 32 bytes as postcard.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct Small {
@@ -106,7 +108,7 @@ pub(crate) async fn latency(samples: usize) -> anyhow::Result<Duration> {
         let mut trips = Vec::with_capacity(samples);
         for _ in 0..samples {
             let sent = u64::from_le_bytes(consumer.recv().await?.number);
-            trips.push(Duration::from_nanos(super::clock() - sent));
+            trips.push(Duration::from_nanos(measure::clock() - sent));
         }
         anyhow::Ok(trips)
     });
@@ -115,7 +117,7 @@ pub(crate) async fn latency(samples: usize) -> anyhow::Result<Duration> {
         tick.tick().await;
         producer
             .send(Small {
-                number: super::clock().to_le_bytes(),
+                number: measure::clock().to_le_bytes(),
                 padding: [7; 24],
             })
             .await?;
@@ -123,7 +125,7 @@ pub(crate) async fn latency(samples: usize) -> anyhow::Result<Duration> {
     let mut trips = receiver.await??;
     consuming.shutdown().await;
     producing.shutdown().await;
-    Ok(super::median_duration(&mut trips))
+    Ok(measure::median_duration(&mut trips))
 }
 
 async fn node(bootstrap: Option<PeerAddr>) -> anyhow::Result<Network> {

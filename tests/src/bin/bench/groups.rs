@@ -1,0 +1,91 @@
+//! Groups beside what they are made of: the raw transport, the disk, openraft alone.
+//!
+//! Three nodes of this process, on loopback over iroh, with default options, unless a row says otherwise. After
+//! each row what the members hold is compared with what was acknowledged. A row that cannot be measured, or
+//! where something is lost, is reported, and fails the run once all others are measured. No other figure does.
+
+mod catch_up;
+mod child;
+mod cluster;
+mod commands;
+mod durable;
+mod fail_over;
+mod idle;
+mod leave;
+mod openraft;
+mod reads;
+mod start;
+mod table;
+
+use std::panic::AssertUnwindSafe;
+
+use anyhow::ensure;
+use futures::{FutureExt as _, future::BoxFuture};
+
+pub(crate) use self::child::{CHILD, child};
+use crate::plan::Plan;
+
+/// The subject's name on the command line.
+const SUBJECT: &str = "groups";
+
+/// Rows that share what they are measured on.
+struct Section {
+    name: &'static str,
+    run: fn(&Plan) -> BoxFuture<'_, anyhow::Result<()>>,
+}
+
+const SECTIONS: [Section; 8] = [
+    Section {
+        name: "start",
+        run: |plan| start::run(plan).boxed(),
+    },
+    Section {
+        name: "commands",
+        run: |plan| commands::run(plan).boxed(),
+    },
+    Section {
+        name: "reads",
+        run: |plan| reads::run(plan).boxed(),
+    },
+    Section {
+        name: "durable",
+        run: |plan| durable::run(plan).boxed(),
+    },
+    Section {
+        name: "fail-over",
+        run: |plan| fail_over::run(plan).boxed(),
+    },
+    Section {
+        name: "leave",
+        run: |plan| leave::run(plan).boxed(),
+    },
+    Section {
+        name: "newcomer",
+        run: |plan| catch_up::run(plan).boxed(),
+    },
+    Section {
+        name: "idle",
+        run: |plan| idle::run(plan).boxed(),
+    },
+];
+
+/// Measures what the plan wants.
+pub(crate) async fn run(plan: &Plan) -> anyhow::Result<()> {
+    let wanted = |section: &&Section| plan.wants(SUBJECT, section.name);
+    let mut failed = vec![];
+    for (n, section) in SECTIONS.iter().filter(wanted).enumerate() {
+        if n == 0 {
+            table::print_head();
+        }
+        // What the helpers of the tests cannot do, they panic about.
+        let measured = AssertUnwindSafe((section.run)(plan)).catch_unwind().await;
+        match measured {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => println!("{}: {error:#}", section.name),
+            Err(_) => println!("{}: panicked", section.name),
+        }
+        failed.push(section.name);
+    }
+    ensure!(failed.is_empty(), "not measured, or wrong: {failed:?}");
+    Ok(())
+}

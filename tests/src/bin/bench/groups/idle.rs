@@ -1,0 +1,120 @@
+//! Groups that have nothing to do: what they cost all the same.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use mosaik::{Group, Network, groups::Durability};
+use mosaik_tests::{Child, machines::Counter, unique};
+
+use super::{
+    child::{CHILD, IDLE, line},
+    cluster::online,
+    table::{Figure, Row, Target},
+};
+use crate::{plan::Plan, process};
+
+/// Processor time of a process, in cores, to be reached.
+const CORES: f64 = 0.25;
+/// Bytes of a group, to be reached.
+const SIZE: f64 = 256.0 * 1024.0;
+const GROUPS: u32 = 1000;
+/// How long processor time is measured.
+const SPAN: Duration = Duration::from_secs(10);
+const QUICK_SPAN: Duration = Duration::from_secs(2);
+/// Groups of a child between two lines that say that it makes progress.
+const PROGRESS: usize = 10;
+/// What a child is told to do.
+const MEASURE: &str = "measure ";
+
+/// Measures.
+pub(super) async fn run(plan: &Plan) -> anyhow::Result<()> {
+    let cases = [
+        "1,000 idle groups, one node",
+        "1,000 idle groups, each of three processes",
+    ];
+    for (case, processes) in cases.into_iter().zip([1, 3]) {
+        let cost = measure(plan, processes)?;
+        Row {
+            case,
+            reference: None,
+            ours: Figure::Cores(cost.cores),
+            target: Some(Target::AtMost(Figure::Cores(CORES))),
+        }
+        .print();
+        Row {
+            case: &format!("{case}: memory of one"),
+            reference: None,
+            ours: Figure::Size(cost.bytes),
+            target: Some(Target::AtMost(Figure::Size(SIZE))),
+        }
+        .print();
+    }
+    Ok(())
+}
+
+/// What idle groups cost the process that they cost most.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cost {
+    cores: f64,
+    /// Of one group.
+    bytes: f64,
+}
+
+/// Lets processes take part in the same groups.
+fn measure(plan: &Plan, processes: usize) -> anyhow::Result<Cost> {
+    let (name, count) = (unique("bench"), GROUPS.to_string());
+    let founders = processes.to_string();
+    let mut args = vec![CHILD, IDLE, &name, &count, &founders];
+    let first = Child::again(&args);
+    let ticket = first.expect("ticket ");
+    args.push(ticket.trim_start_matches("ticket "));
+    let others = (1..processes).map(|_| Child::again(&args));
+    let mut children: Vec<Child> = std::iter::once(first).chain(others).collect();
+    let mut cost = Cost::default();
+    for child in &children {
+        let line = child.expect("online ");
+        cost.bytes = cost.bytes.max(line.trim_start_matches("online ").parse()?);
+    }
+    let span = if plan.is_quick() { QUICK_SPAN } else { SPAN };
+    for child in &mut children {
+        child.tell(&format!("{MEASURE}{}", span.as_millis()));
+    }
+    for child in &children {
+        let line = child.expect("cores ");
+        cost.cores = cost.cores.max(line.trim_start_matches("cores ").parse()?);
+    }
+    Ok(cost)
+}
+
+/// Takes part in so many groups, and measures when told to, until the input ends.
+pub(super) async fn take_part(
+    network: &Network,
+    count: u32,
+    founders: usize,
+) -> anyhow::Result<()> {
+    let before = process::memory()?;
+    let join = |n| {
+        let builder = network.groups().builder(format!("idle {n}"));
+        builder
+            .founders(founders)
+            .durable(Durability::Volatile)
+            .join()
+    };
+    let groups: Vec<Group<Counter>> = (0..count).map(join).collect();
+    for (n, group) in groups.iter().enumerate() {
+        online(group).await?;
+        if n % PROGRESS == 0 {
+            println!("{n} of {count} are there");
+        }
+    }
+    let bytes = process::memory()?.saturating_sub(before);
+    println!("online {}", bytes as f64 / f64::from(count));
+    while let Some(line) = line().await? {
+        let millis = line.strip_prefix(MEASURE).context("not told to measure")?;
+        let (started, before) = (Instant::now(), process::cpu()?);
+        tokio::time::sleep(Duration::from_millis(millis.parse()?)).await;
+        let used = process::cpu()?.saturating_sub(before);
+        println!("cores {}", used.div_duration_f64(started.elapsed()));
+    }
+    Ok(())
+}
