@@ -13,11 +13,10 @@ use super::{
 };
 use crate::{plan::Plan, process};
 
-/// Processor time of a process, in cores, to be reached.
+/// Processor time of a process with 1,000 groups, in cores, to be reached.
 const CORES: f64 = 0.25;
 /// Bytes of a group, to be reached.
 const SIZE: f64 = 256.0 * 1024.0;
-const GROUPS: u32 = 1000;
 /// How long processor time is measured.
 const SPAN: Duration = Duration::from_secs(10);
 const QUICK_SPAN: Duration = Duration::from_secs(2);
@@ -26,23 +25,40 @@ const PROGRESS: usize = 10;
 /// What a child is told to do.
 const MEASURE: &str = "measure ";
 
+/// One set of processes.
+struct Case {
+    name: &'static str,
+    groups: u32,
+    processes: usize,
+}
+
+const CASES: [Case; 2] = [
+    Case {
+        name: "1,000 idle groups, one node",
+        groups: 1000,
+        processes: 1,
+    },
+    Case {
+        name: "100 idle groups, each of three processes",
+        groups: 100,
+        processes: 3,
+    },
+];
+
 /// Measures.
 pub(super) async fn run(plan: &Plan) -> anyhow::Result<()> {
-    let cases = [
-        "1,000 idle groups, one node",
-        "1,000 idle groups, each of three processes",
-    ];
-    for (case, processes) in cases.into_iter().zip([1, 3]) {
-        let cost = measure(plan, processes)?;
+    for case in &CASES {
+        let cost = measure(plan, case)?;
+        let cores = CORES * f64::from(case.groups) / 1000.0;
         Row {
-            case,
+            case: case.name,
             reference: None,
             ours: Figure::Cores(cost.cores),
-            target: Some(Target::AtMost(Figure::Cores(CORES))),
+            target: Some(Target::AtMost(Figure::Cores(cores))),
         }
         .print();
         Row {
-            case: &format!("{case}: memory of one"),
+            case: "  memory of one of them",
             reference: None,
             ours: Figure::Size(cost.bytes),
             target: Some(Target::AtMost(Figure::Size(SIZE))),
@@ -61,14 +77,14 @@ struct Cost {
 }
 
 /// Lets processes take part in the same groups.
-fn measure(plan: &Plan, processes: usize) -> anyhow::Result<Cost> {
-    let (name, count) = (unique("bench"), GROUPS.to_string());
-    let founders = processes.to_string();
+fn measure(plan: &Plan, case: &Case) -> anyhow::Result<Cost> {
+    let (name, count) = (unique("bench"), case.groups.to_string());
+    let founders = case.processes.to_string();
     let mut args = vec![CHILD, IDLE, &name, &count, &founders];
     let first = Child::again(&args);
     let ticket = first.expect("ticket ");
     args.push(ticket.trim_start_matches("ticket "));
-    let others = (1..processes).map(|_| Child::again(&args));
+    let others = (1..case.processes).map(|_| Child::again(&args));
     let mut children: Vec<Child> = std::iter::once(first).chain(others).collect();
     let mut cost = Cost::default();
     for child in &children {
