@@ -327,7 +327,10 @@ impl Run {
             if !group.is_online() {
                 return Err(format!("{name} is not online"));
             }
-            let result = self.change(group, 1000 + n as u64, 0).await;
+            // The handle of a process that is dead by now never gets an answer.
+            let change = self.change(group, 1000 + n as u64, 0);
+            let result = tokio::time::timeout(Duration::from_secs(10), change).await;
+            let result = result.map_err(|_| format!("{name}: no answer"))?;
             result.map_err(|error| format!("{name}: {error}"))?;
         }
         Ok(())
