@@ -3,7 +3,7 @@
 //! [`types`] is its configuration of types, [`runtime`] what it runs on, [`log`] its view of a group's log, and
 //! [`machine`] of the state that the log's entries are applied to. [`network`] and [`serve`] are
 //! its network over the connections of a node, the calling and the answering side, with [`pipeline`] for
-//! entries and [`snapshot`] for snapshots; what goes over the wire, and what of it is believed, is in
+//! entries, [`snapshot`] for snapshots and [`turns`] for who comes when; what goes over the wire, and what of it is believed, is in
 //! [`wire`]. [`node`] is what others see of it all, and [`core`] is openraft without the type of its state
 //! machine.
 
@@ -19,6 +19,7 @@ mod snapshot;
 mod status;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod types;
 mod wire;
 

@@ -46,7 +46,7 @@ const MIN_PATIENCE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a stream of a group is for. Whoever opens it writes that into its header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum Purpose {
     /// Entries from a leader, pipelined.
     Append,

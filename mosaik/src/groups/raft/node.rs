@@ -28,6 +28,7 @@ use super::{
     network::{Lines, Network, Shared, Timing},
     serve::Server,
     status::{self, Role, Status},
+    turns::Turns,
     types::{self, Proposal, Reply, Types},
 };
 use crate::{
@@ -177,7 +178,7 @@ impl Node {
             epoch,
             core: Box::new(raft),
             store,
-            taking: Default::default(),
+            turns: Turns::default(),
         });
         let (published, status) = watch::channel(Status::default());
         let tasks = tasks.child();

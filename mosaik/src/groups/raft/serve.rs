@@ -5,8 +5,11 @@
 
 use std::{collections::VecDeque, io, time::Duration};
 
-use bytes::BytesMut;
-use futures::{FutureExt as _, StreamExt as _, stream};
+use bytes::{Bytes, BytesMut};
+use futures::{
+    FutureExt as _, StreamExt as _,
+    stream::{self, BoxStream, Fuse},
+};
 use openraft::{
     async_runtime::watch::WatchReceiver as _,
     errors::{Fatal, RaftError},
@@ -23,7 +26,8 @@ use super::{
     network::Purpose,
     node::Node,
     pipeline::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES},
-    snapshot::{self, Taking},
+    snapshot,
+    turns::Turns,
     types::{self, EntryError, Types},
     wire::{ANSWER_FRAME, Answer, Append, CALL_FRAME, Call, CallAnswer, Held, Offence, Offer},
 };
@@ -39,14 +43,15 @@ use crate::{
     wire::{END, MAX_FRAME, encode_frame},
 };
 
-/// How long a caller may take to say what it wants.
+/// How long a call may take, and how long the end of a stream.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 
 /// The halves of a stream whose header was read, and what was read behind it.
 pub(crate) type Opened = (SendHalf, (RecvHalf, BytesMut));
 
 /// Answers what `from` sends on a stream, until that ends. Its header (group, epoch, from, to, purpose) was
-/// read and checked.
+/// read and checked. Not to be dropped before it returns, however the stream ends: it waits until openraft has
+/// dealt with what was handed over, so that not more and more waits there while a disk stands still.
 pub(crate) async fn serve(
     node: &Node,
     purpose: Purpose,
@@ -58,7 +63,7 @@ pub(crate) async fn serve(
         return Err(ServeError::Myself);
     }
     match purpose {
-        Purpose::Append | Purpose::Heartbeat => serve_entries(server, from, opened).await,
+        Purpose::Append | Purpose::Heartbeat => serve_entries(server, purpose, from, opened).await,
         Purpose::Call => serve_call(server, from, opened).await,
         Purpose::Snapshot => snapshot::serve(server, from, opened).await,
     }
@@ -72,7 +77,8 @@ pub(super) struct Server {
     pub(super) epoch: Epoch,
     pub(super) core: Box<dyn Core>,
     pub(super) store: Store,
-    pub(super) taking: Taking,
+    /// Streams of entries and heartbeats by sender, and of snapshots.
+    pub(super) turns: Turns<(Purpose, MemberId)>,
 }
 
 impl Server {
@@ -115,65 +121,127 @@ impl Server {
 /// Entries of a leader, or its heartbeats.
 async fn serve_entries(
     server: &Server,
+    purpose: Purpose,
     from: MemberId,
     (send, recv): Opened,
 ) -> Result<(), ServeError> {
     let Link { tx, mut rx } = Link::<(), ()>::resume((send, recv), MAX_FRAME);
     let mut tx = tx.into_half();
-    let answered = answer_entries(server, from, &mut tx, &mut rx).await;
-    end(tx, answered).await
+    let Some(turn) = server.turns.take((purpose, from)).await else {
+        return end(tx, Err(ServeError::Superseded)).await;
+    };
+    let mut entries = Entries::new(server, from);
+    let answered = tokio::select! {
+        biased;
+        () = turn.superseded() => Err(ServeError::Superseded),
+        answered = entries.answer(&mut tx, &mut rx) => answered,
+    };
+    let ended = end(tx, answered).await;
+    entries.drain().await;
+    ended
 }
 
-async fn answer_entries(
-    server: &Server,
+/// Entries that were handed to openraft, and what becomes of them.
+struct Entries<'s> {
+    server: &'s Server,
     from: MemberId,
-    tx: &mut SendHalf,
-    rx: &mut LinkReceiver<()>,
-) -> Result<(), ServeError> {
-    // openraft reads from the channel in a task of its own, which ends with the sender of it.
-    let (feed, requests) = mpsc::channel(MAX_IN_FLIGHT);
-    let requests = stream::unfold(requests, async |mut requests| {
-        Some((requests.recv().await?, requests))
-    });
-    let mut answers = server.core.append(requests.boxed());
-    // Sizes of the requests that await their answers.
-    let mut waiting = VecDeque::new();
-    let mut bytes = 0;
-    let mut open = true;
-    while open || !waiting.is_empty() {
-        let room = open && waiting.len() < MAX_IN_FLIGHT && bytes < MAX_IN_FLIGHT_BYTES;
-        tokio::select! {
-            biased;
-            answer = answers.next(), if !waiting.is_empty() => {
-                let mut frames = Vec::new();
-                let mut next = Some(answer);
-                while let Some(answer) = next {
-                    let answer = answer.ok_or(ServeError::Stopped)?.map_err(stopped)?;
-                    bytes -= waiting.pop_front().unwrap_or(0);
-                    frames.extend(encode_frame(&say(&answer), ANSWER_FRAME).map_err(LinkError::from)?);
-                    if answer.is_err() {
-                        // openraft answers nothing that follows an error.
-                        return Ok(tx.write_all(&frames).await?);
+    /// openraft reads the other end in a task of its own, which ends with this.
+    feed: Option<mpsc::Sender<AppendEntriesRequest<Types>>>,
+    /// Fused: openraft's own stream panics when it is asked once more than it has to say.
+    answers: Fuse<BoxStream<'static, Result<StreamAppendResult<Types>, Fatal<Types>>>>,
+    /// Sizes of the requests that await their answers, and their sum.
+    waiting: VecDeque<usize>,
+    bytes: usize,
+}
+
+impl<'s> Entries<'s> {
+    fn new(server: &'s Server, from: MemberId) -> Self {
+        let (feed, requests) = mpsc::channel(MAX_IN_FLIGHT);
+        let requests = stream::unfold(requests, async |mut requests| {
+            Some((requests.recv().await?, requests))
+        });
+        Self {
+            server,
+            from,
+            feed: Some(feed),
+            answers: server.core.append(requests.boxed()).fuse(),
+            waiting: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Hands over what arrives, and tells what is answered, until the peer says that it is done.
+    async fn answer(
+        &mut self,
+        tx: &mut SendHalf,
+        rx: &mut LinkReceiver<()>,
+    ) -> Result<(), ServeError> {
+        let mut open = true;
+        while open || !self.waiting.is_empty() {
+            let room = self.waiting.len() < MAX_IN_FLIGHT && self.bytes < MAX_IN_FLIGHT_BYTES;
+            tokio::select! {
+                biased;
+                answer = self.answers.next(), if !self.waiting.is_empty() => {
+                    let (frames, last) = self.say(answer)?;
+                    tx.write_all(&frames).await?;
+                    if last {
+                        return Ok(());
                     }
-                    // Those that are there already go along.
-                    next = (!waiting.is_empty()).then(|| answers.next().now_or_never()).flatten();
                 }
-                tx.write_all(&frames).await?;
+                frame = rx.recv_frame(), if open && room => match frame? {
+                    Some(frame) => self.hand_over(&frame).await?,
+                    None => open = false,
+                },
             }
-            frame = rx.recv_frame(), if room => {
-                let Some(frame) = frame? else {
-                    open = false;
-                    continue;
-                };
-                let append = Append::decode(&frame)?;
-                append.check(from, server.held())?;
-                waiting.push_back(frame.len());
-                bytes += frame.len();
-                feed.send(request(append)?).await.map_err(|_| ServeError::Stopped)?;
+        }
+        Ok(())
+    }
+
+    async fn hand_over(&mut self, frame: &Bytes) -> Result<(), ServeError> {
+        let append = Append::decode(frame)?;
+        append.check(self.from, self.server.held())?;
+        let request = request(append)?;
+        let feed = self.feed.as_ref().ok_or(ServeError::Stopped)?;
+        self.waiting.push_back(frame.len());
+        self.bytes += frame.len();
+        // There is room in it for all that wait.
+        feed.send(request).await.map_err(|_| ServeError::Stopped)
+    }
+
+    /// The frames of an answer and of those that are there already, and whether none follows them.
+    fn say(
+        &mut self,
+        answer: Option<Result<StreamAppendResult<Types>, Fatal<Types>>>,
+    ) -> Result<(Vec<u8>, bool), ServeError> {
+        let mut frames = Vec::new();
+        let mut next = Some(answer);
+        while let Some(answer) = next {
+            let answer = answer.ok_or(ServeError::Stopped)?.map_err(stopped)?;
+            self.bytes -= self.waiting.pop_front().unwrap_or(0);
+            let frame = encode_frame(&say(&answer), ANSWER_FRAME);
+            frames.extend(frame.map_err(LinkError::from)?);
+            if answer.is_err() {
+                // openraft answers nothing that follows an error.
+                self.waiting.clear();
+                return Ok((frames, true));
+            }
+            let more = !self.waiting.is_empty();
+            next = more.then(|| self.answers.next().now_or_never()).flatten();
+        }
+        Ok((frames, false))
+    }
+
+    /// Waits until openraft has answered what was handed over.
+    async fn drain(mut self) {
+        self.feed = None;
+        while !self.waiting.is_empty() {
+            match self.answers.next().await {
+                Some(Ok(Ok(_))) => drop(self.waiting.pop_front()),
+                // Nothing follows.
+                _ => return,
             }
         }
     }
-    Ok(())
 }
 
 /// Ends a stream, and tells the peer how it ended.
@@ -241,7 +309,9 @@ async fn serve_call(
         let answer = answer_call(server, from, &mut rx).await?;
         Ok(tx.send(&answer).await?)
     };
-    let answered = answered.await;
+    // A caller waits no longer, and a member that does not get to it must not gather calls.
+    let answered = rt::timeout(CALL_LIMIT, answered).await;
+    let answered = answered.unwrap_or(Err(ServeError::Late));
     end(tx.into_half(), answered).await
 }
 
@@ -250,9 +320,7 @@ async fn answer_call(
     from: MemberId,
     rx: &mut LinkReceiver<Call>,
 ) -> Result<CallAnswer, ServeError> {
-    let call = rt::timeout(CALL_LIMIT, rx.recv()).await;
-    let call = call.map_err(|_| ServeError::Late)??;
-    let call = call.ok_or(LinkError::Truncated)?;
+    let call = rx.recv().await?.ok_or(LinkError::Truncated)?;
     call.check(from)?;
     match call {
         Call::Vote {
@@ -317,8 +385,8 @@ pub(crate) enum ServeError {
     /// The peer stood still for too long; it tries again.
     #[error("the peer stood still for too long")]
     Late,
-    /// A snapshot was offered anew, by this peer or by a later leader.
-    #[error("another snapshot was offered meanwhile")]
+    /// The same was begun anew on another stream, a snapshot perhaps by a later leader.
+    #[error("another stream took the place of this one")]
     Superseded,
     /// A snapshot could not be stored.
     #[error("a snapshot cannot be stored: {0}")]

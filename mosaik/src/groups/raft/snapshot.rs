@@ -12,7 +12,6 @@ use openraft::{
     raft::SnapshotResponse,
     type_config::alias::{ErrorSourceOf, SnapshotMetaOf, SnapshotOf},
 };
-use tokio_util::sync::CancellationToken;
 
 use super::{
     network::{CallError, Purpose, Shared, open},
@@ -26,7 +25,7 @@ use crate::{
         storage::Vote,
     },
     id::MemberId,
-    rt::{self, lock},
+    rt,
     transport::{Link, LinkError, LinkReceiver, LinkSender, SendHalf},
     wire::{EncodeError, HEADER_LEN, MAX_FRAME},
 };
@@ -145,23 +144,6 @@ impl<E: Into<CallError>> From<E> for SendError {
     }
 }
 
-/// Who takes in a snapshot: the last that was offered one.
-#[derive(Debug, Default)]
-pub(super) struct Taking {
-    turn: tokio::sync::Mutex<()>,
-    current: std::sync::Mutex<CancellationToken>,
-}
-
-impl Taking {
-    /// Ends whoever is at it, and waits until that has ended.
-    async fn take_over(&self) -> (tokio::sync::MutexGuard<'_, ()>, CancellationToken) {
-        let mine = CancellationToken::new();
-        let before = std::mem::replace(&mut *lock(&self.current), mine.clone());
-        before.cancel();
-        (self.turn.lock().await, mine)
-    }
-}
-
 /// Takes in a snapshot from a leader.
 pub(super) async fn serve(
     server: &Server,
@@ -199,7 +181,9 @@ async fn take(
         // It is all here already.
         return Ok(vote);
     }
-    let (_turn, superseded) = server.taking.take_over().await;
+    // One at a time, whoever sends it; the last that is offered is from the latest leader.
+    let turn = server.turns.take((Purpose::Snapshot, server.me)).await;
+    let turn = turn.ok_or(ServeError::Superseded)?;
     let install = async {
         let snapshot = receive(server, header, tx, rx).await?;
         let snapshot = SnapshotOf::<Types, _> { meta, snapshot };
@@ -207,7 +191,7 @@ async fn take(
     };
     tokio::select! {
         biased;
-        () = superseded.cancelled() => Err(ServeError::Superseded),
+        () = turn.superseded() => Err(ServeError::Superseded),
         installed = install => installed,
     }
 }

@@ -8,6 +8,7 @@ mod snapshots;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -63,6 +64,17 @@ struct World {
     fabric: Fabric,
     book: Book,
     options: Options,
+    /// How often serving a stream panicked.
+    panics: Arc<AtomicUsize>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let panics = self.panics.load(Ordering::Relaxed);
+            assert_eq!(panics, 0, "streams were served with a panic");
+        }
+    }
 }
 
 /// What members are started with.
@@ -111,6 +123,7 @@ impl World {
             fabric,
             book: Book::default(),
             options,
+            panics: Arc::default(),
         }
     }
 
@@ -164,10 +177,11 @@ impl World {
             }
         });
         let (serving, spawn) = (node.clone(), tasks.clone());
+        let panics = self.panics.clone();
         tasks.spawn(async move {
             while let Some(connection) = fresh.recv().await {
-                let streams = answer(me, serving.clone(), connection, spawn.clone());
-                spawn.spawn(streams);
+                let (panics, each) = (panics.clone(), spawn.clone());
+                spawn.spawn(answer(me, serving.clone(), connection, each, panics));
             }
         });
         Host {
@@ -274,9 +288,15 @@ async fn leader(hosts: &[Host]) -> &Host {
 }
 
 /// Answers the streams of a connection.
-async fn answer(me: MemberId, node: Node, connection: Connection, tasks: Tasks) {
+async fn answer(
+    me: MemberId,
+    node: Node,
+    connection: Connection,
+    tasks: Tasks,
+    panics: Arc<AtomicUsize>,
+) {
     while let Ok(halves) = connection.accept_bi().await {
-        let node = node.clone();
+        let (node, panics) = (node.clone(), panics.clone());
         let peer = connection.peer();
         tasks.spawn(async move {
             let Link { tx, mut rx } = Link::<(), StreamHeader>::new(halves, HEADER);
@@ -284,8 +304,10 @@ async fn answer(me: MemberId, node: Node, connection: Connection, tasks: Tasks) 
             match rx.recv().await {
                 Ok(Some(header)) if header.to == me && header.from.peer == peer => {
                     let opened = (tx, rx.into_half());
-                    let served = serve(&node, header.purpose, header.from, opened).await;
-                    tracing::debug!(?served, purpose = ?header.purpose, "a stream ended");
+                    let served = serve(&node, header.purpose, header.from, opened);
+                    if AssertUnwindSafe(served).catch_unwind().await.is_err() {
+                        panics.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
                 _ => tx.reset(CloseCode::NotFound),
             }

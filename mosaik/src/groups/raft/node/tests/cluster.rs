@@ -311,3 +311,22 @@ async fn a_state_that_fails_stops_its_member_and_says_why() {
     assert!(stopped.contains("the state is broken"), "{stopped}");
     leads.write("y").await.unwrap();
 }
+
+/// What is in flight to a member that stops is given up in order.
+#[tokio::test(start_paused = true)]
+async fn a_member_stops_in_the_middle_of_it() {
+    for pause in 0..8 {
+        let (_world, hosts) = World::founded(Options::default(), 3).await;
+        let leads = leader(&hosts).await;
+        let stops = hosts.iter().find(|host| host.me != leads.me).unwrap();
+        let mut outcomes = FuturesOrdered::new();
+        for n in 0..2000u32 {
+            let payload = n.to_le_bytes().to_vec();
+            outcomes.push_back(leads.node.propose(proposal(payload)).await.unwrap());
+        }
+        rt::sleep(LATENCY * pause / 2).await;
+        stops.node.stop().await;
+        outcomes.try_collect::<Vec<_>>().await.unwrap();
+        leads.write("after").await.unwrap();
+    }
+}
