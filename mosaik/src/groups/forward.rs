@@ -81,8 +81,10 @@ impl Forwarding {
             waiting: waiting.clone(),
         };
         let Link { tx, rx } = Link::<Request, Response>::resume(halves, wire::MAX_FRAME);
+        // Tells even if the set is cancelled and never runs this.
+        let guard = Guard(waiting);
         tasks.spawn(async move {
-            let guard = Guard(waiting);
+            let guard = guard;
             let mut half = tx.into_half();
             let mut queue = queue;
             let sent = send(&mut half, &mut queue);

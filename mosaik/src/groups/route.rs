@@ -39,20 +39,29 @@ pub(crate) struct There {
     front: Arc<Front>,
     epoch: Epoch,
     leader: MemberId,
+    /// Cancelled once another way replaces this one.
     tasks: Tasks,
     open: Mutex<Option<Forwarding>>,
 }
 
 impl Route {
     /// The way to another member.
-    pub(crate) fn there(front: Arc<Front>, epoch: Epoch, leader: MemberId, tasks: Tasks) -> Self {
+    pub(crate) fn there(front: Arc<Front>, epoch: Epoch, leader: MemberId, tasks: &Tasks) -> Self {
         Self::There(Arc::new(There {
             front,
             epoch,
             leader,
-            tasks,
+            tasks: tasks.child(),
             open: Mutex::new(None),
         }))
+    }
+
+    /// Tells whoever waits for an answer that none comes on this way: a leader that died says nothing, and its
+    /// connection takes seconds to.
+    pub(crate) fn close(&self) {
+        if let Self::There(there) = self {
+            there.tasks.cancel();
+        }
     }
 
     /// The charter's epoch.
@@ -95,6 +104,9 @@ impl There {
             return Ok(forwarding.clone());
         }
         let unreachable = Failed::NotLeader { leader: None };
+        if self.tasks.is_cancelled() {
+            return Err(unreachable);
+        }
         let opened = rt::timeout(OPEN_TIMEOUT, self.open()).await;
         let Ok(Ok(forwarding)) = opened else {
             return Err(unreachable);

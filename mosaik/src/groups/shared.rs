@@ -122,7 +122,9 @@ impl Shared {
             if current.is_err() {
                 return false;
             }
-            *current = Ok(route);
+            if let Ok(Some(old)) = std::mem::replace(current, Ok(route)) {
+                old.close();
+            }
             true
         });
     }

@@ -341,8 +341,7 @@ impl Driver {
             if leader == replica.me() {
                 Route::Here(replica)
             } else {
-                let tasks = self.parts.tasks.clone();
-                Route::there(self.front.clone(), epoch, leader, tasks)
+                Route::there(self.front.clone(), epoch, leader, &self.parts.tasks)
             }
         }));
     }
