@@ -2,31 +2,28 @@
 
 use std::{
     fs::File,
-    io::{Seek as _, Write as _},
+    io::Write as _,
     path::Path,
     time::{Duration, Instant},
 };
 
 use crate::measure;
 
-/// Bytes of one write.
-const WRITE: usize = 100;
+/// Bytes of one append.
+const APPEND: usize = 100;
 
-/// The median time of writing 100 B to a file in `dir`, behind those before, and syncing it.
+/// The median time of appending 100 B to a file in `dir` and syncing it.
 ///
-/// The file has its length from the start: one that grows measures the journal of the file system as well, whose
-/// syncs take a tenth of a millisecond or four, by the mood that it is in.
+/// While others keep all processors busy, Linux may let each sync wait for the next tick, 4 ms: then this says
+/// more about them than about the disk.
 pub(crate) async fn sync(dir: &Path, samples: usize) -> anyhow::Result<Duration> {
     let path = dir.join("sync");
     let syncing = tokio::task::spawn_blocking(move || {
         let mut file = File::create(&path)?;
-        file.write_all(&vec![0; WRITE * samples])?;
-        file.sync_all()?;
-        file.rewind()?;
         let mut times = Vec::with_capacity(samples);
         for _ in 0..samples {
             let started = Instant::now();
-            file.write_all(&[7; WRITE])?;
+            file.write_all(&[7; APPEND])?;
             file.sync_data()?;
             times.push(started.elapsed());
         }
