@@ -340,9 +340,10 @@ impl Run {
     async fn check_states(&self, hosts: &[Host]) {
         let groups: Vec<_> = self.groups.lock().unwrap().values().cloned().collect();
         assert_eq!(groups.len(), hosts.len());
-        // A query on each brings each up to date; nobody changes anything between the two looks.
+        // A query on each brings each up to date with all that was acknowledged before; clients go on meanwhile.
         let mut states = Vec::new();
-        loop {
+        let acknowledged = loop {
+            let acknowledged = self.acknowledged.lock().unwrap().clone();
             states.clear();
             for group in &groups {
                 if let Ok(state) = group.read(Registers::clone).await {
@@ -351,7 +352,7 @@ impl Run {
             }
             let same = states.windows(2).all(|pair| pair[0].1 == pair[1].1);
             if same && states.len() == hosts.len() {
-                break;
+                break acknowledged;
             }
             let lengths: Vec<_> = states.iter().map(|(_, s)| s.applied().len()).collect();
             let shortest = states
@@ -365,7 +366,7 @@ impl Run {
                 }
             }
             self.world.sleep(Duration::from_millis(100)).await;
-        }
+        };
         let (_, state) = &states[0];
         let mut times = BTreeMap::<u64, u64>::new();
         for id in state.applied() {
@@ -373,7 +374,6 @@ impl Run {
         }
         let doubled: Vec<_> = times.iter().filter(|(_, times)| **times != 1).collect();
         assert!(doubled.is_empty(), "applied twice: {doubled:?}");
-        let acknowledged = self.acknowledged.lock().unwrap().clone();
         let lost: Vec<_> = acknowledged
             .iter()
             .filter(|id| !times.contains_key(id))
