@@ -43,7 +43,7 @@ pub(crate) struct Status {
     pub(crate) replication: BTreeMap<MemberId, Option<u64>>,
     /// For a leader: when what a member last acknowledged was sent to it.
     pub(crate) heard: BTreeMap<MemberId, Instant>,
-    /// For a leader with others: when what a majority last acknowledged was sent to it.
+    /// For a leader with other voters: when what a majority last acknowledged was sent to it.
     pub(crate) confirmed: Option<Instant>,
     /// Why the member has stopped.
     pub(crate) stopped: Option<String>,
@@ -160,9 +160,18 @@ fn look(
         heard: heard
             .filter_map(|(member, at)| Some((*member, clock.moment(**at.as_ref()?))))
             .collect(),
-        confirmed: positions.last_quorum_acked.map(|at| clock.moment(*at)),
+        // What openraft says of who votes alone is as old as its election.
+        confirmed: positions
+            .last_quorum_acked
+            .filter(|_| !votes_alone(standing))
+            .map(|at| clock.moment(*at)),
         stopped: None,
     }
+}
+
+fn votes_alone(standing: &RaftServerMetrics<Types>) -> bool {
+    let membership = standing.membership_config.membership();
+    membership.voter_ids().eq([standing.id])
 }
 
 /// A membership as the roster has it.

@@ -330,3 +330,25 @@ async fn a_member_stops_in_the_middle_of_it() {
         leads.write("after").await.unwrap();
     }
 }
+
+/// Nobody needs to confirm it, but it still tells who learns from it that it is there.
+#[tokio::test(start_paused = true)]
+async fn who_votes_alone_is_confirmed_by_nobody_and_heard_by_learners() {
+    let (world, mut hosts) = World::founded(Options::default(), 1).await;
+    hosts.push(world.join().await);
+    let (leads, learner) = (&hosts[0], &hosts[1]);
+    let membership = leads.until(|s| s.membership.is_some()).await.membership;
+    let change = Change {
+        based_on: membership.unwrap().log_id,
+        step: Step::AddLearners([learner.me].into()),
+    };
+    leads.node.change(&change).await.unwrap();
+    for _ in 0..3 {
+        let after = rt::now() + Duration::from_secs(1);
+        let heard = |s: &Status| s.heard.get(&learner.me) > Some(&after);
+        let status = leads.until(heard).await;
+        assert_eq!(status.confirmed, None);
+        leads.node.read_index().await.unwrap();
+        leads.write("x").await.unwrap();
+    }
+}
