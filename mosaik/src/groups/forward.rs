@@ -105,31 +105,25 @@ impl Forwarding {
 
     /// Asks the leader to apply an item.
     pub(crate) async fn submit(&self, item: Item) -> Fate {
-        let (reply, told) = oneshot::channel();
-        let id = {
-            let mut waiting = lock(&self.waiting);
-            if waiting.closed {
-                return Err(Failed::NotLeader { leader: None });
-            }
-            let id = waiting.next;
-            waiting.next += 1;
-            waiting.submitted.insert(id, reply);
-            id
-        };
-        if self
-            .requests
-            .send(Request::Submit { id, item })
-            .await
-            .is_err()
-        {
-            lock(&self.waiting).submitted.remove(&id);
-            return Err(Failed::Unknown);
-        }
-        told.await.unwrap_or(Err(Failed::Unknown))
+        self.ask(
+            |waiting| &mut waiting.submitted,
+            |id| Request::Submit { id, item },
+        )
+        .await
     }
 
     /// Asks the leader how far the log has to be applied for a query that is asked now.
     pub(crate) async fn read(&self) -> Found {
+        self.ask(|waiting| &mut waiting.reads, |id| Request::Read { id })
+            .await
+    }
+
+    /// Sends a request, and waits for its answer among those of its kind.
+    async fn ask<T>(
+        &self,
+        kind: impl Fn(&mut Waiting) -> &mut Awaited<T>,
+        request: impl FnOnce(u64) -> Request,
+    ) -> Result<T, Failed> {
         let (reply, told) = oneshot::channel();
         let id = {
             let mut waiting = lock(&self.waiting);
@@ -138,16 +132,19 @@ impl Forwarding {
             }
             let id = waiting.next;
             waiting.next += 1;
-            waiting.reads.insert(id, reply);
+            kind(&mut waiting).insert(id, reply);
             id
         };
-        if self.requests.send(Request::Read { id }).await.is_err() {
-            lock(&self.waiting).reads.remove(&id);
+        if self.requests.send(request(id)).await.is_err() {
+            kind(&mut lock(&self.waiting)).remove(&id);
             return Err(Failed::Unknown);
         }
         told.await.unwrap_or(Err(Failed::Unknown))
     }
 }
+
+/// Those who wait for answers of a kind, by the numbers of their requests.
+type Awaited<T> = BTreeMap<u64, oneshot::Sender<Result<T, Failed>>>;
 
 /// Tells who waits that no answer comes.
 struct Guard(Arc<Mutex<Waiting>>);

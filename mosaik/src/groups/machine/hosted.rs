@@ -361,8 +361,7 @@ fn decode<M: StateMachine>(count: u32, bytes: &[u8]) -> Result<Vec<M::Command>, 
         let mut commands = Vec::new();
         let mut rest = bytes;
         for _ in 0..count {
-            let (command, left) =
-                postcard::take_from_bytes(rest).map_err(DecodeError::Malformed)?;
+            let (command, left) = wire::decode_first(rest)?;
             commands.push(command);
             rest = left;
         }
