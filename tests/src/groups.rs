@@ -26,6 +26,9 @@ use crate::machines::{Change, Registers};
 const KEYS: u64 = 8;
 /// Commands of each client at most.
 const COMMANDS: u64 = 150;
+/// How long nothing has to happen before a group rests: in a lazy one, and in others.
+const HASTE: Duration = Duration::from_millis(100);
+const IDLE: Duration = Duration::from_secs(5);
 /// Time that all may take to be well again after the last fault.
 const MEND: Duration = Duration::from_secs(90);
 
@@ -40,6 +43,8 @@ pub struct Plan {
     pub founders: usize,
     /// Whether the log is on disk.
     pub durable: bool,
+    /// Whether clients pause long enough for the group to rest.
+    pub lazy: bool,
 }
 
 /// A kind of campaign: who takes part, and what goes wrong.
@@ -70,7 +75,9 @@ pub fn kinds() -> Vec<Kind> {
         observers,
         founders,
         durable,
+        lazy: false,
     };
+    let lazy = |plan| Plan { lazy: true, ..plan };
     // Nobody's log in memory survives a crash: one at a time.
     let alone = Nemesis {
         partition: 0,
@@ -99,6 +106,12 @@ pub fn kinds() -> Vec<Kind> {
         ),
         kind("volatile, 3, a crash", plan(3, 0, 3, false), alone),
         kind("durable, 3, bad disks", plan(3, 0, 3, true), broken_disks),
+        kind("lazy, 3", lazy(plan(3, 1, 3, true)), hasty()),
+        kind(
+            "lazy, volatile, 5",
+            lazy(plan(5, 0, 3, false)),
+            no_crash.clone(),
+        ),
         kind("durable, 2", plan(2, 0, 2, true), hasty()),
         kind("durable, 7", plan(7, 0, 3, true), hasty()),
         kind("durable, 1", plan(1, 2, 1, true), hasty()),
@@ -245,7 +258,8 @@ impl Run {
             .founders(self.plan.founders)
             .evict_after(Duration::from_secs(10))
             .command_timeout(Duration::from_secs(3))
-            .durable(durable);
+            .durable(durable)
+            .quiesce_after(if self.plan.lazy { HASTE } else { IDLE });
         let group = if n < self.plan.writers {
             builder.join()
         } else {
@@ -271,7 +285,8 @@ impl Run {
                 // What became of it is in the history.
                 drop(self.change(group, client, key).await);
             }
-            let pause = self.world.random_duration(Duration::from_millis(200));
+            let longest = if self.plan.lazy { 3000 } else { 200 };
+            let pause = self.world.random_duration(Duration::from_millis(longest));
             self.world.sleep(pause).await;
         }
     }

@@ -25,6 +25,7 @@ use super::{
             status,
             verdict::Claim,
         },
+        quiesce,
         roster::{Death, Preference},
     },
     raft,
@@ -113,6 +114,17 @@ pub(crate) enum Notice {
     Announced(Charter),
     /// The leader says that this member is none any more.
     Removed,
+    /// A member has said something about resting.
+    Quiesce {
+        /// The charter.
+        epoch: Epoch,
+        /// Who.
+        from: MemberId,
+        /// What.
+        message: quiesce::Message,
+    },
+    /// The node of a member that this one rests with is not heard any more.
+    Silent,
     /// A verdict was committed elsewhere.
     Verdict {
         /// The charter that committed it.
@@ -368,6 +380,18 @@ impl Front {
             Control::Withdrawn { from, .. } => self.withdrawn(peer, from),
             Control::Leaving { boot, .. } => self.leaving(peer, boot),
             Control::Removed { from, to, .. } => self.removed(line, from, to),
+            Control::Quiesce {
+                epoch,
+                from,
+                to,
+                message,
+                ..
+            } => {
+                let from = MemberId { peer, boot: from };
+                self.quiesce(line, epoch, (from, to), message);
+            }
+            // It is about no group.
+            Control::Beat => {}
             Control::Verdict {
                 by, other, winner, ..
             } => self.verdict(by, other, winner),
@@ -534,6 +558,31 @@ impl Front {
             self.core().notices.push_back(Notice::Removed);
             self.news.notify_one();
         }
+    }
+
+    /// A member says something about resting.
+    fn quiesce(
+        &self,
+        line: &Line,
+        epoch: Epoch,
+        (from, to): (MemberId, u64),
+        message: quiesce::Message,
+    ) {
+        if self.is_bonded(&from, &line.connection) && self.me().boot == to {
+            let notice = Notice::Quiesce {
+                epoch,
+                from,
+                message,
+            };
+            self.core().notices.push_back(notice);
+            self.news.notify_one();
+        }
+    }
+
+    /// The node of a member that rests with this one is not heard any more.
+    pub(crate) fn silent(&self) {
+        self.core().notices.push_back(Notice::Silent);
+        self.news.notify_one();
     }
 
     /// Whether a bonded member announces this charter.

@@ -454,6 +454,13 @@ impl<M: StateMachine> GroupBuilder<M> {
         self
     }
 
+    /// How long nothing has to happen before a group that this member leads rests. Default 5 s. See
+    /// [`Options::quiesce_after`].
+    pub fn quiesce_after(mut self, idle: Duration) -> Self {
+        self.options.quiesce_after = idle;
+        self
+    }
+
     /// Between which times a follower that misses its leader stands for election. Default 150 to 250 ms.
     pub fn election_timeout(mut self, min: Duration, max: Duration) -> Self {
         self.options.election_timeout = (min, max);

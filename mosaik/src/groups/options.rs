@@ -15,7 +15,7 @@ use crate::wire;
 const MIN_HEARTBEAT: Duration = Duration::from_millis(10);
 
 /// Options of a group. All members have to declare the same, but for `key`, which is compared by proof,
-/// `command_timeout` and `preference`, which are each member's own.
+/// `command_timeout`, `quiesce_after` and `preference`, which are each member's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
@@ -34,6 +34,10 @@ pub struct Options {
     pub heartbeat: Duration,
     /// Between which times a follower that misses its leader stands for election. Default 150 to 250 ms.
     pub election_timeout: (Duration, Duration),
+    /// How long nothing has to happen before a group that this member leads rests: it stops its heartbeats, and
+    /// its members watch each other's nodes instead, once for all groups that rest. The first command after a
+    /// rest takes one round trip more. Default 5 s; [`Duration::MAX`] never.
+    pub quiesce_after: Duration,
     /// A secret that members prove to know. Default: none.
     pub key: Option<String>,
     /// Whether this member likes to lead. Default: it does not mind.
@@ -50,6 +54,7 @@ impl Default for Options {
             command_timeout: Duration::from_secs(10),
             heartbeat: Duration::from_millis(60),
             election_timeout: (Duration::from_millis(150), Duration::from_millis(250)),
+            quiesce_after: Duration::from_secs(5),
             key: None,
             preference: Preference::Neutral,
         }
@@ -240,6 +245,7 @@ mod tests {
         };
         check(|_| {}, Ok(()));
         check(|o| o.command_timeout = Duration::from_secs(1), Ok(()));
+        check(|o| o.quiesce_after = Duration::MAX, Ok(()));
         check(|o| o.preference = Preference::Avoid, Ok(()));
         check(|o| o.key = Some("k".into()), Err(Refusal::Key));
         check(|o| o.founders = Some(3), Err(Refusal::Options));

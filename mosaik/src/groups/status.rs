@@ -37,6 +37,8 @@ pub(crate) struct GroupStatus {
     pub(crate) development: bool,
     /// Whether the log is on disk.
     pub(crate) durable: bool,
+    /// Whether the group rests.
+    pub(crate) resting: bool,
     /// Times that the replica was rebuilt since it last got further.
     pub(crate) rebuilds: u32,
 }
@@ -111,6 +113,9 @@ impl fmt::Display for GroupExplanation {
         }
         if status.behind > 0 {
             writeln!(f, "  catching up: {} entries behind", status.behind)?;
+        }
+        if status.resting {
+            writeln!(f, "  rests: nothing to do")?;
         }
         for reason in &status.roster {
             writeln!(f, "  {reason}")?;

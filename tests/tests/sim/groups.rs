@@ -35,6 +35,16 @@ fn durable_groups_survive_bad_disks() {
 }
 
 #[test]
+fn durable_groups_that_rest_survive_crashes() {
+    survive("lazy, 3", 7000, 10);
+}
+
+#[test]
+fn volatile_groups_that_rest_survive_partitions_and_pauses() {
+    survive("lazy, volatile, 5", 8000, 6);
+}
+
+#[test]
 fn two_members_survive_crashes() {
     survive("durable, 2", 4000, 15);
 }

@@ -4,5 +4,6 @@ mod delivery;
 mod discovery;
 mod gaps;
 mod groups;
+mod rest;
 mod streams;
 mod world;

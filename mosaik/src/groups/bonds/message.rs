@@ -11,6 +11,7 @@ use crate::{
                 message::Message,
             },
             log_id::LogId,
+            quiesce,
             roster::Preference,
         },
         raft::Purpose,
@@ -111,6 +112,21 @@ pub(crate) enum Control {
         /// The receiver's boot.
         to: u64,
     },
+    /// Resting, as long as a group has nothing to do.
+    Quiesce {
+        /// The group.
+        group: GroupId,
+        /// The charter's epoch.
+        epoch: Epoch,
+        /// The sender's boot.
+        from: u64,
+        /// The receiver's boot.
+        to: u64,
+        /// The message.
+        message: quiesce::Message,
+    },
+    /// The sender's node is there: said for all the groups that rest.
+    Beat,
     /// A charter met another and committed which of the two lives on.
     Verdict {
         /// The group.
@@ -125,17 +141,19 @@ pub(crate) enum Control {
 }
 
 impl Control {
-    /// The group that it is about.
-    pub(crate) fn group(&self) -> GroupId {
+    /// The group that it is about, if it is about one.
+    pub(crate) fn group(&self) -> Option<GroupId> {
         match self {
-            Self::Present(presence) => presence.group,
+            Self::Beat => None,
+            Self::Present(presence) => Some(presence.group),
             Self::Absent { group, .. }
             | Self::Refused { group, .. }
             | Self::Founding { group, .. }
             | Self::Withdrawn { group, .. }
             | Self::Leaving { group, .. }
             | Self::Removed { group, .. }
-            | Self::Verdict { group, .. } => *group,
+            | Self::Quiesce { group, .. }
+            | Self::Verdict { group, .. } => Some(*group),
         }
     }
 }

@@ -5,10 +5,12 @@
 //! the session; only then is a member *bonded*. Every other stream begins with a header that names group,
 //! charter, sender and receiver, so that nothing of another charter or boot is ever taken for one's own.
 
+mod beats;
 mod dial;
 pub(super) mod message;
 mod serve;
 mod table;
 
+pub(super) use beats::Watched;
 pub(super) use message::{Control, Farewell, GroupHeader, Header, Kind, Presence, proof};
 pub(super) use table::{Bonds, Line};

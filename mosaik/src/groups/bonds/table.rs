@@ -8,12 +8,16 @@ use std::{
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use super::{Control, Presence, dial, proof, serve};
+use super::{
+    Control, Presence,
+    beats::{self, Beats, Watched},
+    dial, proof, serve,
+};
 use crate::{
     discovery::{Catalog, Discovery, GroupInfo, RendezvousStatus},
     groups::front::Front,
     id::{GroupId, PeerId},
-    rt::{Tasks, lock, watch},
+    rt::{self, Instant, Tasks, lock, watch},
     transport::{CloseCode, Connection, Pool},
 };
 
@@ -36,6 +40,7 @@ struct Inner {
     state: Mutex<State>,
     /// Counts changes of the groups of this node.
     groups: watch::Sender<u64>,
+    beats: Beats,
 }
 
 #[derive(Debug, Default)]
@@ -59,9 +64,20 @@ pub(crate) struct Line {
     /// Keying material that only the two ends know.
     session: [u8; 32],
     control: mpsc::Sender<Control>,
+    /// When something was last heard from the other end.
+    heard: Arc<Mutex<Instant>>,
 }
 
 impl Line {
+    /// When the other end last said something.
+    pub(crate) fn heard(&self) -> Instant {
+        *lock(&self.heard)
+    }
+
+    fn hear(&self) {
+        *lock(&self.heard) = rt::now();
+    }
+
     /// Sends a control message, or gives the connection up if the peer does not take them.
     pub(crate) fn tell(&self, message: Control) {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.control.try_send(message) {
@@ -95,12 +111,14 @@ impl Bonds {
             tasks: tasks.clone(),
             state: Mutex::default(),
             groups: watch::Sender::new(0),
+            beats: Beats::default(),
         };
         let bonds = Self {
             inner: Arc::new(inner),
         };
         tasks.spawn(serve::run(bonds.clone(), connections));
         tasks.spawn(dial::run(bonds.clone()));
+        tasks.spawn(beats::run(bonds.clone()));
         bonds
     }
 
@@ -114,6 +132,21 @@ impl Bonds {
 
     pub(super) fn tasks(&self) -> &Tasks {
         &self.inner.tasks
+    }
+
+    pub(super) fn beats(&self) -> &Beats {
+        &self.inner.beats
+    }
+
+    /// Shows this node to the peers of a group that rests, until told otherwise, and watches them.
+    pub(crate) fn watch(&self, group: GroupId, watched: Option<Watched>) {
+        self.inner.beats.watch(group, watched);
+    }
+
+    /// The control streams that are open.
+    pub(super) fn lines(&self) -> Vec<Line> {
+        let state = self.state();
+        state.links.values().map(|link| link.line.clone()).collect()
     }
 
     /// Tells when the groups of this node change.
@@ -148,6 +181,7 @@ impl Bonds {
 
     /// Takes part no longer.
     pub(crate) fn remove(&self, group: &GroupId) {
+        self.watch(*group, None);
         self.state().fronts.remove(group);
         self.announce();
         self.inner.groups.send_modify(|changes| *changes += 1);
@@ -204,6 +238,7 @@ impl Bonds {
             connection,
             session,
             control,
+            heard: Arc::new(Mutex::new(rt::now())),
         };
         let link = Link {
             line: line.clone(),
@@ -247,7 +282,8 @@ impl Bonds {
             return;
         };
         link.remember(&message);
-        if let Some(front) = fronts.get(&message.group()) {
+        line.hear();
+        if let Some(front) = message.group().and_then(|group| fronts.get(&group)) {
             front.received(line, message);
         }
     }

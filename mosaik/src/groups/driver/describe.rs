@@ -48,6 +48,7 @@ impl Driver {
             development: self.parts.settled.founders == 1,
             durable: self.parts.settled.durable,
             rebuilds: self.rebuilds.0,
+            resting: self.is_resting(),
         };
         self.parts.shared.status().send_if_modified(|before| {
             let changed = *before != status;

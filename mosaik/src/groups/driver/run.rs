@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
-use super::{conflict::Conflicts, running::Running, seats::Seats};
+use super::{conflict::Conflicts, rest::Rest, running::Running, seats::Seats};
 use crate::{
     groups::{
         bonds::{Bonds, Control, Farewell},
@@ -18,9 +18,12 @@ use crate::{
         machine::{Machine, Store},
         notes,
         options::Settled,
-        proto::founding::{
-            charter::{Charter, Epoch},
-            message::{Awaited, Input, Output, Record, Timer},
+        proto::{
+            founding::{
+                charter::{Charter, Epoch},
+                message::{Awaited, Input, Output, Record, Timer},
+            },
+            quiesce::Event,
         },
         shared::{Ended, Shared},
         storage::{Failure, GroupLog, Op, Storage, WriteError},
@@ -32,6 +35,8 @@ use crate::{
 
 /// How often the driver looks around without a reason.
 const TICK: Duration = Duration::from_secs(1);
+/// The same while the group rests.
+const QUIET_TICK: Duration = Duration::from_secs(10);
 /// The same while it is going, or waits for peers to be found.
 const HURRY: Duration = Duration::from_millis(20);
 /// How often at most it looks around for a reason, such as a commit.
@@ -202,6 +207,7 @@ impl Driver {
         self.look().await?;
         self.arbitrate();
         self.plan();
+        self.rest();
         self.describe();
         if *self.parts.stop.borrow() != Stop::No && self.leave() {
             return Err(Ending::Asked);
@@ -213,7 +219,15 @@ impl Driver {
     async fn wait(&mut self) -> Result<(), Ending> {
         let timer = self.timers.first_key_value().map(|(at, _)| at.0);
         let hurry = self.leaving.is_some() || !self.awaited.is_empty();
-        let tick = rt::now() + if hurry { HURRY } else { TICK };
+        let rest = self.running.as_ref().map(Running::rest);
+        let tick = match rest {
+            _ if hurry => HURRY,
+            Some(rest) if rest.rests() => QUIET_TICK,
+            _ => TICK,
+        };
+        let tick = rt::now() + tick;
+        let look = rest.and_then(Rest::deadline);
+        let until = timer.into_iter().chain(look).fold(tick, Instant::min);
         let mut failure = self.parts.storage.failure();
         let Self {
             front,
@@ -235,7 +249,7 @@ impl Driver {
             () = Running::news(running.as_mut()) => rt::sleep(PACE).await,
             () = seats.settled() => {}
             () = conflicts.settled() => {}
-            () = rt::sleep_until(timer.unwrap_or(tick).min(tick)) => {}
+            () = rt::sleep_until(until) => {}
         }
         self.fire();
         Ok(())
@@ -304,8 +318,15 @@ impl Driver {
 
     async fn notice(&mut self, notice: Notice) -> Result<(), Ending> {
         match notice {
-            Notice::Bonds => {}
+            Notice::Bonds => self.stir(),
+            Notice::Quiesce {
+                epoch,
+                from,
+                message,
+            } => self.told_of_rest(epoch, from, message),
+            Notice::Silent => self.quiesce(Event::Silent),
             Notice::Bonded(member) => {
+                self.stir();
                 let node = self
                     .running
                     .as_ref()

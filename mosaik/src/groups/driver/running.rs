@@ -4,7 +4,10 @@ use std::{future::pending, sync::Arc};
 
 use tracing::{info, warn};
 
-use super::run::{Driver, Ending};
+use super::{
+    rest::Rest,
+    run::{Driver, Ending},
+};
 use crate::{
     groups::{
         bonds::{GroupHeader, Kind},
@@ -26,7 +29,7 @@ use crate::{
         storage::Op,
     },
     id::MemberId,
-    rt::{Tasks, watch},
+    rt::{self, Tasks, watch},
     transport::{RecvHalf, SendHalf},
 };
 
@@ -40,6 +43,8 @@ pub(in crate::groups) struct Running {
     tasks: Tasks,
     committed: bool,
     verdict: bool,
+    rest: Rest,
+    awake: Option<watch::Receiver<bool>>,
 }
 
 impl Running {
@@ -61,6 +66,16 @@ impl Running {
     /// How Raft is doing, if it runs.
     pub(super) fn raft(&self) -> Option<Status> {
         self.raft.as_ref().map(|raft| raft.borrow().clone())
+    }
+
+    /// Its part in resting.
+    pub(super) fn rest(&self) -> &Rest {
+        &self.rest
+    }
+
+    /// The same, to be changed.
+    pub(super) fn rest_mut(&mut self) -> &mut Rest {
+        &mut self.rest
     }
 
     /// What is known of the one that is followed.
@@ -93,9 +108,16 @@ impl Running {
                 None => pending().await,
             }
         };
+        let awake = async {
+            match &mut running.awake {
+                Some(awake) => awake.changed().await.is_ok(),
+                None => pending().await,
+            }
+        };
         tokio::select! {
             biased;
             true = raft => {}
+            true = awake => {}
             Ok(()) = running.followed.changed() => {}
             Ok(()) = running.progress.changed() => {}
             else => pending().await,
@@ -154,6 +176,7 @@ impl Driver {
     pub(super) async fn stop_running(&mut self) {
         self.front.serving().send_replace(None);
         self.parts.shared.set_route(None);
+        self.end_rest();
         let Some(running) = self.running.take() else {
             return;
         };
@@ -271,6 +294,7 @@ impl Driver {
         tasks: Tasks,
     ) -> Arc<Replica> {
         let raft = node.as_ref().map(Node::status);
+        let awake = node.as_ref().map(Node::awake);
         let progress = parts.applied.watch();
         let replica = Replica::new(parts, node, &tasks);
         self.running = Some(Running {
@@ -282,6 +306,8 @@ impl Driver {
             tasks,
             committed: false,
             verdict: false,
+            rest: Rest::new(&self.parts.settled.options),
+            awake,
         });
         self.seats.reset();
         self.front.serving().send_replace(Some(replica.clone()));
@@ -390,5 +416,9 @@ impl Lines for FrontLines {
 
     fn rtt(&self, to: MemberId) -> Option<std::time::Duration> {
         self.front.bond(&to)?.line.connection.rtt()
+    }
+
+    fn heard(&self, from: MemberId) -> Option<rt::Instant> {
+        Some(self.front.bond(&from)?.line.heard())
     }
 }

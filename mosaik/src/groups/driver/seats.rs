@@ -32,6 +32,7 @@ pub(in crate::groups) struct Seats {
     last_eviction: Option<u64>,
     last_hand_over: Option<u64>,
     change: Option<Change>,
+    content: bool,
     /// Why the roster is as it is.
     pub(super) reasons: Vec<roster::Reason>,
     /// Why this member did not join the charter that it heard of.
@@ -56,6 +57,11 @@ impl Seats {
         if let Err(error) = result {
             debug!(%error, "a change of the members was not made");
         }
+    }
+
+    /// Whether nothing is to be changed, as far as a leader that is confirmed can tell.
+    pub(super) fn is_content(&self) -> bool {
+        self.content
     }
 
     /// Whether this member leads, in which term, and what the silence clock says.
@@ -115,6 +121,11 @@ impl Seats {
 impl Driver {
     /// Plans the next change of the roster, if this member leads, and starts to carry it out.
     pub(super) fn plan(&mut self) {
+        if self.is_resting() {
+            // What it was content with has not changed.
+            return;
+        }
+        self.seats.content = false;
         let Some((status, running)) = self.leading() else {
             return;
         };
@@ -128,6 +139,7 @@ impl Driver {
         self.evict(&view);
         self.seats.reasons = roster::explain(&view);
         let Some(change) = roster::plan(&view) else {
+            self.seats.content = view.confirmed;
             return;
         };
         info!(step = ?change.step, "changes the members");

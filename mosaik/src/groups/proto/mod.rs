@@ -2,5 +2,6 @@
 
 pub(crate) mod founding;
 pub(crate) mod log_id;
+pub(crate) mod quiesce;
 pub(crate) mod roster;
 pub(crate) mod session;

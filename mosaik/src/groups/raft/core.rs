@@ -70,6 +70,9 @@ pub(super) trait Core: fmt::Debug + Send + Sync + 'static {
     /// See [`Raft::get_read_log_id`].
     fn read(&self, option: LinearizerOption) -> BoxFuture<'_, Read>;
 
+    /// Sends one heartbeat to all others.
+    fn heartbeat(&self) -> BoxFuture<'_, Result<(), Fatal<Types>>>;
+
     /// See [`Raft::initialize`].
     fn initialize(
         &self,
@@ -91,6 +94,9 @@ pub(super) trait Core: fmt::Debug + Send + Sync + 'static {
 
     /// Lets time pass for it, or not.
     fn tick(&self, on: bool);
+
+    /// Lets it stand for election, or not.
+    fn elect(&self, on: bool);
 
     /// See [`Raft::metrics`].
     fn metrics(&self) -> WatchReceiverOf<Types, RaftMetrics<Types>>;
@@ -163,6 +169,10 @@ where
         })
     }
 
+    fn heartbeat(&self) -> BoxFuture<'_, Result<(), Fatal<Types>>> {
+        Box::pin(async move { self.trigger().heartbeat().await })
+    }
+
     fn initialize(
         &self,
         members: std::collections::BTreeSet<MemberId>,
@@ -191,6 +201,10 @@ where
 
     fn tick(&self, on: bool) {
         self.runtime_config().tick(on);
+    }
+
+    fn elect(&self, on: bool) {
+        self.runtime_config().elect(on);
     }
 
     fn metrics(&self) -> WatchReceiverOf<Types, RaftMetrics<Types>> {

@@ -13,6 +13,7 @@ mod machine;
 mod network;
 mod node;
 mod pipeline;
+mod pulse;
 mod runtime;
 mod serve;
 mod snapshot;

@@ -29,6 +29,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     pipeline::{self, Line},
+    pulse::Pulse,
     snapshot,
     types::{self, RaftLogId, RaftVote, Types},
     wire::{self, CALL_FRAME, Call, CallAnswer, Offence},
@@ -36,7 +37,7 @@ use super::{
 use crate::{
     groups::{machine::Snapshot, storage::LogId},
     id::MemberId,
-    rt,
+    rt::{self, Instant},
     transport::{CloseCode, Link, LinkError, RecvHalf, SendHalf},
 };
 
@@ -70,6 +71,9 @@ pub(crate) trait Lines: fmt::Debug + Send + Sync + 'static {
 
     /// The smoothed round-trip time to it, if known.
     fn rtt(&self, to: MemberId) -> Option<Duration>;
+
+    /// When its node was last heard from, if there is a way to it.
+    fn heard(&self, from: MemberId) -> Option<Instant>;
 }
 
 /// Why there is no way to a member.
@@ -113,6 +117,7 @@ pub(super) struct Shared {
     pub(super) lines: Arc<dyn Lines>,
     /// How many snapshots this process may send at once.
     pub(super) snapshots: Arc<Semaphore>,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 impl Shared {
@@ -339,6 +344,7 @@ impl RaftNetworkV2<Types> for Client {
         rpc: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.shared.pulse.stands();
         let call = Call::PreVote {
             vote: types::vote(&rpc.vote),
             last: ours(rpc.last_log_id.as_ref()),

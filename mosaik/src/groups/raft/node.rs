@@ -26,6 +26,7 @@ use super::{
     core::{self, Core, Members},
     log::RaftLog,
     network::{Lines, Network, Shared, Timing},
+    pulse::{self, Pulse},
     serve::Server,
     status::{self, Role, Status},
     turns::Turns,
@@ -41,7 +42,7 @@ use crate::{
         storage::{LogId, MAX_PAYLOAD},
     },
     id::{GroupId, MemberId},
-    rt::{self, Tasks, watch},
+    rt::{Tasks, watch},
 };
 
 /// Entries in one request of replication.
@@ -103,13 +104,13 @@ impl Config {
             election_timeout_min: min,
             election_timeout_max: max,
             // openraft gives a heartbeat up after its interval, so that a longer way or a slower disk would
-            // cost a leader its lease. It gets all the time it may have; `beat` sees to the interval.
+            // cost a leader its lease. It gets all the time it may have; `pulse` sees to the interval.
             heartbeat_interval: min.saturating_sub(1),
             enable_pre_vote: Some(true),
             // A restored leader could use a log id of its own term again.
             enable_leader_restore: Some(false),
-            // A leader that hears nothing falls silent, so that others may stand.
-            quorum_loss_probe_interval: Some(max.saturating_mul(2)),
+            // `pulse` beats, and falls silent.
+            enable_heartbeat: false,
             broadcast_submitted_on_append: Some(true),
             max_payload_entries: MAX_PAYLOAD_ENTRIES,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_every),
@@ -136,7 +137,7 @@ pub(crate) struct Node {
 struct Inner {
     server: Arc<Server>,
     status: watch::Receiver<Status>,
-    awake: watch::Sender<bool>,
+    pulse: Arc<Pulse>,
     pending: Arc<Semaphore>,
     timing: Timing,
     tasks: Tasks,
@@ -164,11 +165,13 @@ impl Node {
             timing,
             ..
         } = config;
+        let pulse = Arc::new(Pulse::default());
         let network = Network::new(Shared {
             me,
             timing,
-            lines,
+            lines: lines.clone(),
             snapshots,
+            pulse: pulse.clone(),
         });
         let raft = Raft::new(me, raft_config, network, log, machine).await;
         let raft = raft.map_err(|error| StartError::Storage(error.to_string()))?;
@@ -179,17 +182,21 @@ impl Node {
             core: Box::new(raft),
             store,
             turns: Turns::default(),
+            pulse: pulse.clone(),
+            lines,
+            lease: timing.election_max,
         });
         let (published, status) = watch::channel(Status::default());
         let tasks = tasks.child();
         tasks.spawn(status::publish(server.clone(), published));
-        let awake = watch::Sender::new(true);
-        let beat = beat(server.clone(), timing, status.clone(), awake.subscribe());
+        let beat = pulse::beat(server.clone(), timing, status.clone(), pulse.clone());
         tasks.spawn(beat);
+        let pace = pulse::pace(server.clone(), timing, status.clone(), pulse.clone());
+        tasks.spawn(pace);
         let inner = Inner {
             server,
             status,
-            awake,
+            pulse,
             pending: Arc::new(Semaphore::new(MAX_PENDING as usize)),
             timing,
             tasks,
@@ -225,6 +232,11 @@ impl Node {
         let weight = weight.saturating_add(1).min(MAX_PENDING);
         let permit = self.inner.pending.clone().acquire_many_owned(weight).await;
         let permit = permit.map_err(|_| ProposeError::Stopped)?;
+        self.confirm().await.map_err(|error| match error {
+            ReadError::NotLeader { leader } => ProposeError::NotLeader { leader },
+            ReadError::NotConfirmed => ProposeError::NotLeader { leader: None },
+            ReadError::Stopped => ProposeError::Stopped,
+        })?;
         let proposed = self.core().propose(proposal).await;
         Ok(Proposed {
             outcome: proposed.map_err(|_| ProposeError::Stopped)?,
@@ -235,10 +247,17 @@ impl Node {
     /// An entry such that whoever has applied it sees everything that was acknowledged before this was called.
     /// Asks a majority whether this member still leads; the caller asks once for many.
     pub(crate) async fn read_index(&self) -> Result<LogId, ReadError> {
+        self.inner.pulse.ask();
+        if self.inner.pulse.is_silent() {
+            return Err(ReadError::NotConfirmed);
+        }
         let option = LinearizerOption::new(Some(Duration::ZERO), true);
         let option = option.with_wait_timeout(self.inner.timing.election_max.saturating_mul(2));
         match self.core().read(option).await {
-            Ok(read) => Ok(types::log_id(read.log_id())),
+            Ok(read) => {
+                self.inner.pulse.confirmed();
+                Ok(types::log_id(read.log_id()))
+            }
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
                 Err(ReadError::NotLeader {
                     leader: forward.leader_id,
@@ -267,6 +286,11 @@ impl Node {
         if at != Some(change.based_on) {
             return Err(ChangeError::Outdated);
         }
+        self.confirm().await.map_err(|error| match error {
+            ReadError::NotLeader { leader } => ChangeError::NotLeader { leader },
+            ReadError::NotConfirmed => ChangeError::NotLeader { leader: None },
+            ReadError::Stopped => ChangeError::Stopped,
+        })?;
         let members = match &change.step {
             Step::HandOver(to) => return self.hand_over(*to).await,
             step => members(step),
@@ -312,20 +336,45 @@ impl Node {
         self.inner.status.clone()
     }
 
-    /// Lets the member keep still, or wakes it. While it does, it neither beats nor stands for election, but
-    /// answers; a leader that was woken accepts proposals once a majority has heard from it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "groups do not quiesce yet"))]
-    pub(crate) fn set_awake(&self, awake: bool) {
-        self.core().tick(awake);
-        self.inner.awake.send_if_modified(|held| {
-            let changed = *held != awake;
-            *held = awake;
-            changed
-        });
+    /// Lets the member rest: it neither beats nor stands for election, but answers. A leader that is asked
+    /// for something wakes by itself, and a member that others want to elect instead of its leader.
+    pub(crate) fn rest(&self) {
+        self.core().tick(false);
+        self.inner.pulse.rest();
+    }
+
+    /// Wakes it: a leader beats. Its clock stands still until [`Node::run`], so that a follower does not stand
+    /// for election before its leader had the time to beat.
+    pub(crate) fn wake(&self) {
+        self.inner.pulse.wake();
+    }
+
+    /// Lets its clock run.
+    pub(crate) fn run(&self) {
+        self.core().tick(true);
+    }
+
+    /// Tells when it rests and wakes.
+    pub(crate) fn awake(&self) -> watch::Receiver<bool> {
+        self.inner.pulse.awake()
+    }
+
+    /// Counts what was asked of it that leaves no entry.
+    pub(crate) fn asked(&self) -> u64 {
+        self.inner.pulse.asked()
+    }
+
+    /// Lets a majority confirm that a leader that rested still leads: only then it may propose.
+    async fn confirm(&self) -> Result<(), ReadError> {
+        if self.inner.pulse.is_sure() {
+            return Ok(());
+        }
+        self.read_index().await.map(drop)
     }
 
     /// Tries a member again at once that could not be reached, since now it can.
     pub(crate) async fn reachable(&self, member: MemberId) {
+        self.inner.pulse.reachable();
         if self.core().retry(member).await.is_err() {
             tracing::debug!(%member, "not tried again, since this member has stopped");
         }
@@ -347,32 +396,6 @@ impl Node {
 
     fn core(&self) -> &dyn Core {
         &*self.inner.server.core
-    }
-}
-
-/// Shows the others of a leader that it is there, and itself that they are.
-async fn beat(
-    server: Arc<Server>,
-    timing: Timing,
-    mut status: watch::Receiver<Status>,
-    mut awake: watch::Receiver<bool>,
-) {
-    loop {
-        let leads = |status: &Status| status.role == Role::Leader;
-        if status.wait_for(leads).await.is_err() {
-            return;
-        }
-        if awake.wait_for(|awake| *awake).await.is_err() {
-            return;
-        }
-        let next = rt::now() + timing.heartbeat;
-        let confirm = LinearizerOption::new(Some(Duration::ZERO), true);
-        let confirm = confirm.with_wait_timeout(timing.heartbeat);
-        // Whether a majority answered is in the status; only the end of it all matters here.
-        if let Err(RaftError::Fatal(_)) = server.core.read(confirm).await {
-            return;
-        }
-        rt::sleep_until(next).await;
     }
 }
 

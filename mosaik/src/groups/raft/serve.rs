@@ -3,7 +3,7 @@
 //! What a peer sends is checked before openraft sees it, since that takes the word of its network for granted.
 //! Nothing here ends a node: a stream that offends is given up, and the node goes on.
 
-use std::{collections::VecDeque, io, time::Duration};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures::{
@@ -23,9 +23,10 @@ use tokio::sync::mpsc;
 
 use super::{
     core::Core,
-    network::Purpose,
+    network::{Lines, Purpose},
     node::Node,
     pipeline::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES},
+    pulse::Pulse,
     snapshot,
     turns::Turns,
     types::{self, EntryError, Types},
@@ -79,6 +80,10 @@ pub(super) struct Server {
     pub(super) store: Store,
     /// Streams of entries and heartbeats by sender, and of snapshots.
     pub(super) turns: Turns<(Purpose, MemberId)>,
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) lines: Arc<dyn Lines>,
+    /// How long a leader's word holds.
+    pub(super) lease: Duration,
 }
 
 impl Server {
@@ -95,6 +100,27 @@ impl Server {
     /// Whom this member votes for, on its disk.
     pub(super) fn vote(&self) -> Vote {
         types::vote(&self.core.metrics().borrow_watched().vote)
+    }
+
+    /// What a member that rests answers to a pre-vote: its leader is there, though its lease is over. Whoever
+    /// asks does not hear from that leader, which is a reason to wake.
+    fn answer_resting(&self) -> Option<CallAnswer> {
+        if self.pulse.is_awake() {
+            return None;
+        }
+        self.pulse.ask();
+        let positions = self.core.positions();
+        let last = positions.borrow_watched().last_log;
+        let metrics = self.core.metrics();
+        let metrics = metrics.borrow_watched();
+        let leader = metrics.current_leader?;
+        let heard = self.lines.heard(leader);
+        let shows = heard.is_some_and(|at| rt::now().duration_since(at) < self.lease);
+        (leader == self.me || shows).then(|| CallAnswer::Vote {
+            vote: types::vote(&metrics.vote),
+            granted: false,
+            last: last.as_ref().map(types::log_id),
+        })
     }
 
     /// The offer, if a sound leader of this group made it.
@@ -334,6 +360,9 @@ async fn answer_call(
             voted(server.core.vote(request).await)
         }
         Call::PreVote { vote, last } => {
+            if let Some(answer) = server.answer_resting() {
+                return Ok(answer);
+            }
             let last = last.map(types::raft_log_id);
             let request = VoteRequest::new(types::raft_vote(vote), last);
             voted(server.core.pre_vote(request).await)

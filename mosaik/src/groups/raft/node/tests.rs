@@ -11,7 +11,7 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -31,6 +31,7 @@ use crate::{
         storage::Storage,
     },
     id::{NetworkId, PeerAddr, PeerId, SecretKey},
+    rt,
     rt::lock,
     transport::{
         Alpn, CarrierConfig, CloseCode, Config as EndpointConfig, Connection, Endpoint, Identity,
@@ -64,6 +65,8 @@ struct World {
     fabric: Fabric,
     book: Book,
     options: Options,
+    /// Whether the nodes of all members show themselves.
+    shown: Arc<AtomicBool>,
     /// How often serving a stream panicked.
     panics: Arc<AtomicUsize>,
 }
@@ -123,6 +126,7 @@ impl World {
             fabric,
             book: Book::default(),
             options,
+            shown: Arc::default(),
             panics: Arc::default(),
         }
     }
@@ -154,6 +158,7 @@ impl World {
             pool: pool.clone(),
             book: self.book.clone(),
             opened: AtomicUsize::new(0),
+            shown: self.shown.clone(),
         });
         let storage = Storage::volatile(&tasks);
         let log = storage.open_group(GroupId::from_name(GROUP)).await.unwrap();
@@ -322,6 +327,7 @@ struct PoolLines {
     pool: Pool,
     book: Book,
     opened: AtomicUsize,
+    shown: Arc<AtomicBool>,
 }
 
 impl PoolLines {
@@ -353,6 +359,10 @@ impl Lines for PoolLines {
 
     fn rtt(&self, to: MemberId) -> Option<Duration> {
         self.pool.get(&to.peer)?.rtt()
+    }
+
+    fn heard(&self, _from: MemberId) -> Option<rt::Instant> {
+        self.shown.load(Ordering::Relaxed).then(rt::now)
     }
 }
 

@@ -237,12 +237,12 @@ async fn a_large_entry_replicates_and_a_larger_one_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn members_that_keep_still_wake_up() {
+async fn a_leader_that_rests_wakes_when_asked() {
     let (_world, hosts) = World::founded(Options::default(), 3).await;
     let leads = leader(&hosts).await;
     let term = leads.node.status().borrow().term;
     for host in &hosts {
-        host.node.set_awake(false);
+        host.node.rest();
     }
     rt::sleep(Duration::from_secs(60)).await;
     let confirmed = leads.node.status().borrow().confirmed;
@@ -251,12 +251,44 @@ async fn members_that_keep_still_wake_up() {
         let status = host.node.status();
         assert_eq!(status.borrow().term, term, "{}", host.standing());
     }
-    let refused = leads.write("too early").await;
-    assert_eq!(refused, Err(ProposeError::NotLeader { leader: None }));
+    // Once a majority has confirmed that it leads, it takes what it is asked.
+    let asked = rt::now();
+    leads.write("awake").await.unwrap();
+    assert!(asked.elapsed() < Duration::from_millis(50));
+    assert!(*leads.node.awake().borrow());
     for host in &hosts {
-        host.node.set_awake(true);
+        host.node.wake();
+        host.node.run();
     }
-    leader(&hosts).await.write("awake").await.unwrap();
+    leads.write("still").await.unwrap();
+    assert_eq!(leads.node.status().borrow().term, term);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_rests_lets_nobody_stand_against_a_leader_that_shows_itself() {
+    let (world, hosts) = World::founded(Options::default(), 3).await;
+    let leads = leader(&hosts).await;
+    let term = leads.node.status().borrow().term;
+    world.shown.store(true, Ordering::Relaxed);
+    let follower = hosts.iter().find(|host| host.me != leads.me).unwrap();
+    for host in hosts.iter().filter(|host| host.me != follower.me) {
+        host.node.rest();
+    }
+    // This one misses the heartbeats, and asks the others. That wakes them.
+    let others = || hosts.iter().filter(|host| host.me != follower.me);
+    for host in others() {
+        host.node.awake().wait_for(|awake| *awake).await.unwrap();
+        host.node.run();
+    }
+    leads.write("still").await.unwrap();
+    assert_eq!(leads.node.status().borrow().term, term);
+    // Where the leader does not show itself, another is elected.
+    world.shown.store(false, Ordering::Relaxed);
+    for host in others() {
+        host.node.rest();
+    }
+    let later = |s: &Status| s.term > term && s.leader.is_some();
+    follower.until(later).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,6 +19,7 @@ async fn pre_vote(host: &Host, to: MemberId) -> Result<bool, RPCError<Types>> {
         timing: Timing::default(),
         lines: host.lines.clone(),
         snapshots: slots(),
+        pulse: Arc::default(),
     });
     let mut client = network.new_client(to, &EmptyNode::new()).await;
     let vote = types::raft_vote(Vote {

@@ -1,0 +1,286 @@
+//! What a member does as time passes: a leader's heartbeats, and the pace of elections.
+//!
+//! openraft's own heartbeats are off. Ours are rounds of its read index, which tell at the same time whether a
+//! majority still follows. A leader that no majority answers falls silent from time to time, so that others may
+//! stand; what it is asked meanwhile it refuses. While a group rests there are none.
+//!
+//! Where elections fail again and again, for want of time on a machine that is too busy perhaps, members stand
+//! less and less often: else a thousand groups that elect at once would only keep each other from it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use openraft::{LinearizerOption, errors::RaftError};
+use tokio::sync::Notify;
+
+use super::{
+    network::Timing,
+    serve::Server,
+    status::{Role, Status},
+};
+use crate::rt::{self, watch};
+
+/// Elections in a row that may fail before members stand less often.
+const PATIENCE: u32 = 3;
+/// Longest time for which a member does not stand for election.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+/// Whether a member's time passes, and what follows from it.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    awake: watch::Sender<bool>,
+    /// Whether the member has led without a break since it was last confirmed: then its lease may hold.
+    sure: AtomicBool,
+    /// Whether it leads and keeps silent, as nobody answers.
+    silent: AtomicBool,
+    /// Counts what was asked that leaves no entry.
+    asked: AtomicU64,
+    /// The member stands for election, or asks whether it should.
+    stood: Notify,
+    /// A member can be reached that could not.
+    reachable: Notify,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self {
+            awake: watch::Sender::new(true),
+            sure: AtomicBool::new(true),
+            silent: AtomicBool::new(false),
+            asked: AtomicU64::new(0),
+            stood: Notify::new(),
+            reachable: Notify::new(),
+        }
+    }
+}
+
+impl Pulse {
+    /// Whether the member is awake.
+    pub(super) fn is_awake(&self) -> bool {
+        *self.awake.borrow()
+    }
+
+    /// Tells when it falls asleep and wakes.
+    pub(super) fn awake(&self) -> watch::Receiver<bool> {
+        self.awake.subscribe()
+    }
+
+    /// Lets it rest.
+    pub(super) fn rest(&self) {
+        self.sure.store(false, Ordering::Release);
+        self.set_awake(false);
+    }
+
+    /// Wakes it.
+    pub(super) fn wake(&self) {
+        self.set_awake(true);
+    }
+
+    /// Whether its lease may hold, if it leads: it did not rest since a majority confirmed it.
+    pub(super) fn is_sure(&self) -> bool {
+        self.sure.load(Ordering::Acquire)
+    }
+
+    /// A majority has confirmed that it leads.
+    pub(super) fn confirmed(&self) {
+        if self.is_awake() {
+            self.sure.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether it keeps silent, as nobody answers.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Acquire)
+    }
+
+    /// Something is asked that leaves no entry.
+    pub(super) fn ask(&self) {
+        self.asked.fetch_add(1, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// How often something was.
+    pub(super) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    /// A member can be reached that could not: it is worth standing for election.
+    pub(super) fn reachable(&self) {
+        self.reachable.notify_one();
+    }
+
+    /// The member stands for election, or asks whether it should.
+    pub(super) fn stands(&self) {
+        self.stood.notify_one();
+    }
+
+    fn set_awake(&self, awake: bool) {
+        self.awake.send_if_modified(|held| {
+            let changed = *held != awake;
+            *held = awake;
+            changed
+        });
+    }
+}
+
+/// Shows the others of a leader that it is there, and itself that they are.
+pub(super) async fn beat(
+    server: Arc<Server>,
+    timing: Timing,
+    mut status: watch::Receiver<Status>,
+    pulse: Arc<Pulse>,
+) {
+    let mut awake = pulse.awake();
+    loop {
+        let leads = |status: &Status| status.role == Role::Leader;
+        if status.wait_for(leads).await.is_err() {
+            return;
+        }
+        if awake.wait_for(|awake| *awake).await.is_err() {
+            return;
+        }
+        let (began, term) = (rt::now(), status.borrow().term);
+        loop {
+            let now = rt::now();
+            let (active, alone) = {
+                let status = status.borrow();
+                let active = status.confirmed.map_or(began, |at| at.max(began));
+                (active, votes_alone(&status))
+            };
+            let silent = !alone && keeps_silent(now.duration_since(active), timing.election_max);
+            pulse.silent.store(silent, Ordering::Release);
+            if !silent && !show(&server, &timing, &pulse, alone).await {
+                return;
+            }
+            let next = now + timing.heartbeat;
+            let goes_on = tokio::select! {
+                biased;
+                changed = leads_otherwise(&mut status, term) => changed.then_some(false),
+                rests = awake.wait_for(|awake| !*awake) => rests.is_ok().then_some(false),
+                () = rt::sleep_until(next) => Some(true),
+            };
+            match goes_on {
+                Some(true) => {}
+                Some(false) => break,
+                None => return,
+            }
+        }
+        pulse.silent.store(false, Ordering::Release);
+    }
+}
+
+/// Shows the others that the leader is there; returns false once openraft has stopped.
+async fn show(server: &Server, timing: &Timing, pulse: &Pulse, alone: bool) -> bool {
+    if alone {
+        // A majority needs nobody, but those who learn want to hear something.
+        pulse.confirmed();
+        return server.core.heartbeat().await.is_ok();
+    }
+    let confirm = LinearizerOption::new(Some(Duration::ZERO), true);
+    let confirm = confirm.with_wait_timeout(timing.heartbeat);
+    match server.core.read(confirm).await {
+        Ok(_) => {
+            pulse.confirmed();
+            true
+        }
+        // Whether a majority answers is in the status.
+        Err(error) => matches!(error, RaftError::APIError(_)),
+    }
+}
+
+fn votes_alone(status: &Status) -> bool {
+    let membership = status.membership.as_ref();
+    membership.is_some_and(|known| known.leaving.is_none() && known.voters.len() == 1)
+}
+
+/// Whether a leader that was last confirmed, or began to lead, so long ago keeps silent now: it does for two
+/// leases, then beats for two, and so on.
+fn keeps_silent(age: Duration, lease: Duration) -> bool {
+    let Some(alone) = age.checked_sub(lease) else {
+        return false;
+    };
+    let span = lease.saturating_mul(2).as_nanos().max(1);
+    (alone.as_nanos() / span).is_multiple_of(2)
+}
+
+/// Waits until the member leads no longer, or in another term; returns false if that is not known any more.
+async fn leads_otherwise(status: &mut watch::Receiver<Status>, term: u64) -> bool {
+    let lost = |status: &Status| status.term != term || status.role != Role::Leader;
+    status.wait_for(lost).await.is_ok()
+}
+
+/// Lets a member stand for election less often, the more often it fails to elect anybody.
+pub(super) async fn pace(
+    server: Arc<Server>,
+    timing: Timing,
+    mut status: watch::Receiver<Status>,
+    pulse: Arc<Pulse>,
+) {
+    let window = timing.election_max.saturating_mul(2);
+    let (mut failed, mut last) = (0_u32, rt::now());
+    loop {
+        let term = status.borrow().term;
+        pulse.stood.notified().await;
+        let now = rt::now();
+        if now.duration_since(last) > MAX_PAUSE + window {
+            failed = 0;
+        }
+        last = now;
+        match led_within(&mut status, term, window).await {
+            Some(true) => {
+                failed = 0;
+                continue;
+            }
+            Some(false) => failed += 1,
+            None => return,
+        }
+        let Some(more) = failed.checked_sub(PATIENCE) else {
+            continue;
+        };
+        let longest = window.saturating_mul(1 << more.min(16)).min(MAX_PAUSE);
+        server.core.elect(false);
+        let pause = rt::jitter(longest.div_f64(1.5));
+        let reachable = rt::timeout(pause, pulse.reachable.notified()).await;
+        server.core.elect(true);
+        if reachable.is_ok() {
+            failed = 0;
+        }
+    }
+}
+
+/// Whether somebody leads in a later term within so long; `None` if nobody tells any more.
+async fn led_within(
+    status: &mut watch::Receiver<Status>,
+    term: u64,
+    window: Duration,
+) -> Option<bool> {
+    let led = status.wait_for(|status| status.leader.is_some() && status.term > term);
+    match rt::timeout(window, led).await {
+        Ok(Ok(_)) => Some(true),
+        Ok(Err(_)) => None,
+        Err(_) => Some(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_that_nobody_answers_is_silent_half_of_the_time() {
+        let lease = Duration::from_millis(250);
+        let silent = |millis| keeps_silent(Duration::from_millis(millis), lease);
+        assert!(!silent(0));
+        assert!(!silent(249));
+        assert!(silent(250));
+        assert!(silent(749));
+        assert!(!silent(750));
+        assert!(!silent(1249));
+        assert!(silent(1250));
+    }
+}
