@@ -20,6 +20,9 @@ const SIZE: f64 = 256.0 * 1024.0;
 /// How long processor time is measured.
 const SPAN: Duration = Duration::from_secs(10);
 const QUICK_SPAN: Duration = Duration::from_secs(2);
+/// How long groups may take to rest, and how often it is looked at.
+const REST: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(100);
 /// Groups of a child between two lines that say that it makes progress.
 const PROGRESS: usize = 10;
 /// What a child is told to do.
@@ -102,6 +105,15 @@ fn measure(plan: &Plan, case: &Case) -> anyhow::Result<Cost> {
     Ok(cost)
 }
 
+/// Waits until all groups rest.
+async fn rested(groups: &[Group<Counter>]) {
+    for group in groups {
+        while !group.explain().to_string().contains("rests") {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
 /// Takes part in so many groups, and measures when told to, until the input ends.
 pub(super) async fn take_part(
     network: &Network,
@@ -127,6 +139,8 @@ pub(super) async fn take_part(
     println!("online {}", bytes as f64 / f64::from(count));
     while let Some(line) = line().await? {
         let millis = line.strip_prefix(MEASURE).context("not told to measure")?;
+        // Groups rest once nothing has happened for a while.
+        tokio::time::timeout(REST, rested(&groups)).await?;
         let (started, before) = (Instant::now(), process::cpu()?);
         tokio::time::sleep(Duration::from_millis(millis.parse()?)).await;
         let used = process::cpu()?.saturating_sub(before);
