@@ -311,3 +311,15 @@ async fn development_mode_needs_nobody() {
         within(network.shutdown()).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_too_large_is_not_sent() {
+    let network = node(&unique("batch"), &[]).await;
+    // It waits for two others, so that whatever is sent would wait.
+    let group = counter(&network);
+    let outcome = within(group.execute_all(std::iter::repeat_n(1, 65_537))).await;
+    let error = outcome.unwrap_err();
+    assert!(matches!(error, GroupError::TooLarge { .. }), "{error:?}");
+    let said = "65537 commands are over the limit of 65536 for one command or batch";
+    assert_eq!(error.to_string(), said);
+}

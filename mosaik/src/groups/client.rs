@@ -108,8 +108,11 @@ impl Client {
     ) -> Result<Bytes, GroupError> {
         let len = commands.len();
         if len > MAX_ITEM {
-            let limit = MAX_ITEM;
-            return Err(GroupError::TooLarge { len, limit });
+            return Err(GroupError::TooLarge {
+                len,
+                limit: MAX_ITEM,
+                unit: "bytes",
+            });
         }
         let client = shared.client();
         let kib = u32::try_from(len.div_ceil(1024))

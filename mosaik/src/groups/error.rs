@@ -49,13 +49,15 @@ pub enum GroupError {
     /// Another charter of the group lives on: this one takes no commands any more, its state can be read.
     #[error("the group's charter was superseded by another")]
     Superseded,
-    /// The command is larger than a log entry may be. Split it.
-    #[error("{len} bytes are over the limit of {limit} for one command or batch")]
+    /// The command or batch is larger than a log entry may be; it was not sent. Split it.
+    #[error("{len} {unit} are over the limit of {limit} for one command or batch")]
     TooLarge {
-        /// Its encoded size in bytes.
+        /// How large it is.
         len: usize,
-        /// The limit in bytes.
+        /// How large it may be.
         limit: usize,
+        /// What both count: `bytes`, or the `commands` of a batch.
+        unit: &'static str,
     },
     /// The command, or its answer, cannot be encoded or decoded. Use types that postcard carries.
     #[error("cannot be encoded or decoded: {0}")]

@@ -20,7 +20,7 @@ use super::{
     error::{GroupError, Pending, TransferError, Unavailable},
     event::Events,
     handle::{self, Joined},
-    machine::{Local, StateMachine},
+    machine::{Local, MAX_COMMANDS, StateMachine},
     status::{GroupExplanation, Phase},
 };
 use crate::{
@@ -100,9 +100,12 @@ impl<M: StateMachine> Group<M> {
         commands: impl IntoIterator<Item = M::Command>,
     ) -> Result<Vec<M::Output>, GroupError> {
         let commands: Vec<M::Command> = commands.into_iter().collect();
-        let count = u32::try_from(commands.len()).map_err(|_| GroupError::TooLarge {
-            len: usize::MAX,
-            limit: super::proposer::MAX_ITEM,
+        let count = u32::try_from(commands.len()).ok();
+        let count = count.filter(|count| *count <= MAX_COMMANDS);
+        let count = count.ok_or(GroupError::TooLarge {
+            len: commands.len(),
+            limit: MAX_COMMANDS as usize,
+            unit: "commands",
         })?;
         let bytes = encode(&commands)?;
         self.run(count, bytes, move |mut outputs: &[u8]| {
