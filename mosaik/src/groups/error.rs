@@ -1,14 +1,8 @@
 //! What goes wrong with commands and queries of a group.
 
-use std::{
-    any::Any,
-    fmt,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
-use futures::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
-
+use super::Pending;
 use crate::id::{MemberId, PeerId};
 
 /// Why a command or query has no answer. A command's own error is inside its answer.
@@ -165,51 +159,6 @@ impl fmt::Display for Refusal {
                 "built with `panic = \"abort\"` (8); a panic in a command would end every replica"
             ),
         }
-    }
-}
-
-/// A command whose answer did not come in time, and that is still under way.
-///
-/// Dropping it gives the command up: it may still be applied, once.
-pub struct Pending {
-    outcome: Mutex<Outcome>,
-}
-
-type Outcome = BoxFuture<'static, Result<Box<dyn Any + Send>, GroupError>>;
-
-impl Pending {
-    pub(super) fn new<T: Send + 'static>(
-        outcome: impl Future<Output = Result<T, GroupError>> + Send + 'static,
-    ) -> Self {
-        let outcome = outcome.map_ok(|answer| Box::new(answer) as Box<dyn Any + Send>);
-        Self {
-            outcome: Mutex::new(outcome.boxed()),
-        }
-    }
-
-    /// Waits for the outcome, however long it takes: the command is sent again, with the number that it has,
-    /// until the group answers. `T` is what the call that timed out would have returned.
-    ///
-    /// # Errors
-    /// As the call that timed out, but for the timeout; [`GroupError::Encoding`] if `T` is another type.
-    pub async fn outcome<T: 'static>(self) -> Result<T, GroupError> {
-        let outcome = self.outcome.into_inner();
-        let outcome = outcome.unwrap_or_else(PoisonError::into_inner);
-        let wrong = |_| {
-            let wanted = std::any::type_name::<T>();
-            GroupError::Encoding(format!("the answer is no {wanted}"))
-        };
-        outcome
-            .await?
-            .downcast()
-            .map(|answer| *answer)
-            .map_err(wrong)
-    }
-}
-
-impl fmt::Debug for Pending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending").finish_non_exhaustive()
     }
 }
 

@@ -17,10 +17,11 @@ use super::{
     client::Client,
     condition::When,
     driver::Stop,
-    error::{GroupError, Pending, TransferError, Unavailable},
+    error::{GroupError, TransferError, Unavailable},
     event::Events,
     handle::{self, Joined},
     machine::{Local, MAX_COMMANDS, StateMachine},
+    pending::Pending,
     status::{GroupExplanation, Phase},
 };
 use crate::{
@@ -278,7 +279,7 @@ impl<M: StateMachine> Group<M> {
         match rt::timeout(after, &mut executing).await {
             Ok(result) => result,
             Err(_) if sent.load(Ordering::Relaxed) => {
-                let pending = Pending::new(executing);
+                let pending = Pending::new(executing, self.joined.shared.tasks());
                 Err(GroupError::Timeout { after, pending })
             }
             Err(_) => Err(GroupError::Unavailable(self.unavailable())),
