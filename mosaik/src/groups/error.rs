@@ -1,6 +1,6 @@
 //! What goes wrong with commands and queries of a group.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use super::Pending;
 use crate::id::{MemberId, PeerId};
@@ -74,6 +74,13 @@ pub enum Unavailable {
     NoLeader,
     /// The state here is being restored.
     Restoring,
+    /// The log here cannot be opened, which is tried again every second or so. Correct what the text says.
+    Storage {
+        /// Where it is kept.
+        dir: PathBuf,
+        /// Why it cannot be opened.
+        why: String,
+    },
     /// Too few voters are connected.
     NoQuorum {
         /// Voters that are.
@@ -91,6 +98,9 @@ impl fmt::Display for Unavailable {
             Self::NotFounded => write!(f, "it is not founded yet, or not joined yet"),
             Self::NoLeader => write!(f, "no leader is known"),
             Self::Restoring => write!(f, "the state is being restored"),
+            Self::Storage { dir, why } => {
+                write!(f, "its log in {} cannot be opened: {why}", dir.display())
+            }
             Self::NoQuorum {
                 have,
                 need,
