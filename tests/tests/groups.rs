@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use mosaik::{
     Group, Network,
-    groups::{Event, GroupError, Refusal},
+    groups::{Event, GroupError, Refusal, Unavailable},
 };
 use mosaik_tests::{
     Child, loopback,
@@ -310,4 +310,48 @@ async fn development_mode_needs_nobody() {
         assert!(group.explain().to_string().contains("development mode"));
         within(network.shutdown()).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_too_large_is_not_sent() {
+    let network = node(&unique("batch"), &[]).await;
+    // It waits for two others, so that whatever is sent would wait.
+    let group = counter(&network);
+    let outcome = within(group.execute_all(std::iter::repeat_n(1, 65_537))).await;
+    let error = outcome.unwrap_err();
+    assert!(matches!(error, GroupError::TooLarge { .. }), "{error:?}");
+    let said = "65537 commands are over the limit of 65536 for one command or batch";
+    assert_eq!(error.to_string(), said);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_opened_is_named_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = dir.path().join("groups");
+    std::fs::write(&logs, "in the way").unwrap();
+    let name = unique("in the way");
+    let network = loopback(&name).data_dir(dir.path()).build().await.unwrap();
+    let builder = network.groups().builder("counter").founders(1);
+    let group: Group<Counter> = builder.command_timeout(Duration::from_secs(600)).join();
+    let refused = [
+        within(group.execute(1)).await.unwrap_err(),
+        within(group.query(())).await.unwrap_err(),
+    ];
+    for error in refused {
+        let GroupError::Unavailable(Unavailable::Storage { dir, why }) = &error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(*dir, logs);
+        assert!(!why.is_empty());
+        assert!(
+            error.to_string().contains(logs.to_str().unwrap()),
+            "{error}"
+        );
+    }
+    assert!(group.explain().to_string().contains("cannot be opened"));
+    // It is tried again.
+    std::fs::remove_file(&logs).unwrap();
+    within(group.when().online()).await;
+    assert_eq!(within(group.execute(1)).await.unwrap(), 1);
+    within(network.shutdown()).await;
 }

@@ -108,8 +108,11 @@ impl Client {
     ) -> Result<Bytes, GroupError> {
         let len = commands.len();
         if len > MAX_ITEM {
-            let limit = MAX_ITEM;
-            return Err(GroupError::TooLarge { len, limit });
+            return Err(GroupError::TooLarge {
+                len,
+                limit: MAX_ITEM,
+                unit: "bytes",
+            });
         }
         let client = shared.client();
         let kib = u32::try_from(len.div_ceil(1024))
@@ -138,7 +141,11 @@ impl Client {
     pub(crate) async fn read(shared: &Arc<Shared>) -> Result<(), GroupError> {
         let mut routes = shared.routes();
         loop {
-            let route = usable(shared, &mut routes).await?;
+            let route = match usable(shared, &mut routes).await {
+                // Nothing was applied behind the verdict, which this replica has applied.
+                Err(GroupError::Superseded) => return Ok(()),
+                route => route?,
+            };
             let found = match &route {
                 Route::Here(replica) => replica.read_index().await,
                 Route::There(_) => shared.reads().index().await,
@@ -300,4 +307,31 @@ async fn usable(
 async fn pause(routes: &mut watch::Receiver<Result<Option<Route>, Ended>>) {
     // Either is a reason to try again.
     drop(rt::timeout(rt::jitter(RETRY), routes.changed()).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::{id::PeerId, rt::Tasks};
+
+    #[tokio::test]
+    async fn what_is_superseded_takes_no_commands_and_can_be_read() {
+        let tasks = Tasks::new(tracing::Span::none());
+        let shared = Shared::new("g", PeerId::from_bytes([1; 32]), Vec::new(), &tasks);
+        shared.end(Ended::Superseded);
+        let read = Client::read(&shared).now_or_never();
+        assert!(matches!(read, Some(Ok(()))), "{read:?}");
+        let sent = Arc::new(AtomicBool::new(false));
+        let executed = Client::execute(shared.clone(), 1, Bytes::new(), sent).now_or_never();
+        assert!(
+            matches!(executed, Some(Err(GroupError::Superseded))),
+            "{executed:?}"
+        );
+        // Nothing drives it any more that would keep the state.
+        shared.end(Ended::Closed);
+        let read = Client::read(&shared).now_or_never();
+        assert!(matches!(read, Some(Err(GroupError::Closed))), "{read:?}");
+    }
 }

@@ -1,14 +1,8 @@
 //! What goes wrong with commands and queries of a group.
 
-use std::{
-    any::Any,
-    fmt,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, path::PathBuf, time::Duration};
 
-use futures::{FutureExt as _, TryFutureExt as _, future::BoxFuture};
-
+use super::Pending;
 use crate::id::{MemberId, PeerId};
 
 /// Why a command or query has no answer. A command's own error is inside its answer.
@@ -49,13 +43,15 @@ pub enum GroupError {
     /// Another charter of the group lives on: this one takes no commands any more, its state can be read.
     #[error("the group's charter was superseded by another")]
     Superseded,
-    /// The command is larger than a log entry may be. Split it.
-    #[error("{len} bytes are over the limit of {limit} for one command or batch")]
+    /// The command or batch is larger than a log entry may be; it was not sent. Split it.
+    #[error("{len} {unit} are over the limit of {limit} for one command or batch")]
     TooLarge {
-        /// Its encoded size in bytes.
+        /// How large it is.
         len: usize,
-        /// The limit in bytes.
+        /// How large it may be.
         limit: usize,
+        /// What both count: `bytes`, or the `commands` of a batch.
+        unit: &'static str,
     },
     /// The command, or its answer, cannot be encoded or decoded. Use types that postcard carries.
     #[error("cannot be encoded or decoded: {0}")]
@@ -78,6 +74,13 @@ pub enum Unavailable {
     NoLeader,
     /// The state here is being restored.
     Restoring,
+    /// The log here cannot be opened, which is tried again every second or so. Correct what the text says.
+    Storage {
+        /// Where it is kept.
+        dir: PathBuf,
+        /// Why it cannot be opened.
+        why: String,
+    },
     /// Too few voters are connected.
     NoQuorum {
         /// Voters that are.
@@ -95,6 +98,9 @@ impl fmt::Display for Unavailable {
             Self::NotFounded => write!(f, "it is not founded yet, or not joined yet"),
             Self::NoLeader => write!(f, "no leader is known"),
             Self::Restoring => write!(f, "the state is being restored"),
+            Self::Storage { dir, why } => {
+                write!(f, "its log in {} cannot be opened: {why}", dir.display())
+            }
             Self::NoQuorum {
                 have,
                 need,
@@ -163,51 +169,6 @@ impl fmt::Display for Refusal {
                 "built with `panic = \"abort\"` (8); a panic in a command would end every replica"
             ),
         }
-    }
-}
-
-/// A command whose answer did not come in time, and that is still under way.
-///
-/// Dropping it gives the command up: it may still be applied, once.
-pub struct Pending {
-    outcome: Mutex<Outcome>,
-}
-
-type Outcome = BoxFuture<'static, Result<Box<dyn Any + Send>, GroupError>>;
-
-impl Pending {
-    pub(super) fn new<T: Send + 'static>(
-        outcome: impl Future<Output = Result<T, GroupError>> + Send + 'static,
-    ) -> Self {
-        let outcome = outcome.map_ok(|answer| Box::new(answer) as Box<dyn Any + Send>);
-        Self {
-            outcome: Mutex::new(outcome.boxed()),
-        }
-    }
-
-    /// Waits for the outcome, however long it takes: the command is sent again, with the number that it has,
-    /// until the group answers. `T` is what the call that timed out would have returned.
-    ///
-    /// # Errors
-    /// As the call that timed out, but for the timeout; [`GroupError::Encoding`] if `T` is another type.
-    pub async fn outcome<T: 'static>(self) -> Result<T, GroupError> {
-        let outcome = self.outcome.into_inner();
-        let outcome = outcome.unwrap_or_else(PoisonError::into_inner);
-        let wrong = |_| {
-            let wanted = std::any::type_name::<T>();
-            GroupError::Encoding(format!("the answer is no {wanted}"))
-        };
-        outcome
-            .await?
-            .downcast()
-            .map(|answer| *answer)
-            .map_err(wrong)
-    }
-}
-
-impl fmt::Debug for Pending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending").finish_non_exhaustive()
     }
 }
 

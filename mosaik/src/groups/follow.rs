@@ -11,15 +11,18 @@ use tracing::debug;
 
 use super::{
     bonds::{GroupHeader, Kind},
+    error::Unavailable,
     front::Front,
     machine::Header as SnapshotHeader,
     proto::{founding::charter::Epoch, log_id::LogId},
     raft::RaftMachine,
     replica::Replica,
+    shared::Shared,
+    status::GroupStatus,
     storage::{Op, Record, WriteError},
 };
 use crate::{
-    id::MemberId,
+    id::{MemberId, PeerId},
     rt::{self, watch},
     transport::{CloseCode, Halves, Link, LinkError},
     wire,
@@ -29,7 +32,8 @@ use crate::{
 const READ_BYTES: usize = 1024 * 1024;
 /// How often a follower that gets nothing else is told that the other is there.
 const TICK: Duration = Duration::from_secs(1);
-/// How long a follower hears nothing before it looks for another one to follow.
+/// How long a follower hears nothing, or nothing but that a quorum is lacking, before it looks for another one to
+/// follow.
 const SILENCE: Duration = Duration::from_secs(4);
 /// How long to wait, give or take half, before another member is followed.
 const RETRY: Duration = Duration::from_millis(100);
@@ -54,7 +58,53 @@ enum Frame {
         leader: Option<MemberId>,
         /// Up to where the sender has applied the log.
         applied: Option<u64>,
+        /// What the sender lacks of a quorum, if it does.
+        lacks: Option<Lacks>,
     },
+}
+
+/// The voters that a group lacks to commit anything, as a member sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lacks {
+    /// Voters that are connected.
+    pub(crate) have: usize,
+    /// Voters that must be.
+    pub(crate) need: usize,
+    /// Those that are not.
+    pub(crate) missing: Vec<PeerId>,
+}
+
+impl Lacks {
+    /// What a member that runs Raft lacks.
+    fn of(status: &GroupStatus) -> Option<Self> {
+        match status.unavailable.clone()? {
+            Unavailable::NoQuorum {
+                have,
+                need,
+                missing,
+            } => Some(Self {
+                have,
+                need,
+                missing,
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl From<Lacks> for Unavailable {
+    fn from(lacks: Lacks) -> Self {
+        let Lacks {
+            have,
+            need,
+            missing,
+        } = lacks;
+        Self::NoQuorum {
+            have,
+            need,
+            missing,
+        }
+    }
 }
 
 /// What a follower knows of the group.
@@ -66,10 +116,13 @@ pub(crate) struct Followed {
     pub(crate) leader: Option<MemberId>,
     /// Up to where the one that is followed has applied the log.
     pub(crate) applied: Option<u64>,
+    /// What the one that is followed lacks of a quorum.
+    pub(crate) lacks: Option<Lacks>,
 }
 
 /// Sends the committed log to a follower, from behind `applied` on, until the stream breaks.
 pub(crate) async fn serve(
+    shared: &Shared,
     replica: &Arc<Replica>,
     applied: Option<LogId>,
     mut halves: Halves,
@@ -80,8 +133,10 @@ pub(crate) async fn serve(
     };
     let mut link = Link::<Frame, ()>::resume(halves, wire::MAX_FRAME);
     let mut status = node.status();
+    let mut group = shared.status().subscribe();
     let mut next = applied.map_or(0, |applied| applied.index + 1);
     loop {
+        let lacks = Lacks::of(&group.borrow_and_update());
         let state = {
             let status = status.borrow_and_update();
             if status.stopped.is_some() {
@@ -90,6 +145,7 @@ pub(crate) async fn serve(
             Frame::State {
                 leader: status.leader,
                 applied: replica.progress().get(),
+                lacks: lacks.clone(),
             }
         };
         link.tx.send(&state).await?;
@@ -102,6 +158,7 @@ pub(crate) async fn serve(
                 biased;
                 () = replica.progress().reach(next) => true,
                 changed = leader_changed(&mut status, &state) => changed,
+                Ok(_) = group.wait_for(|group| Lacks::of(group) != lacks) => false,
                 () = rt::sleep(TICK) => false,
             };
             if !more {
@@ -226,14 +283,26 @@ async fn follow(
     let halves = rt::timeout(SILENCE, front.open(header)).await;
     let halves = halves.map_err(|_| LinkError::Truncated)??;
     let mut link = Link::<(), Frame>::resume(halves, wire::MAX_FRAME);
+    let mut lacks_since = None;
     loop {
         let frame = receive(&mut link).await?;
         match frame {
-            Frame::State { leader, applied } => {
+            Frame::State {
+                leader,
+                applied,
+                lacks,
+            } => {
+                // It may be the only one that is cut off.
+                let since = lacks.as_ref().map(|_| lacks_since.unwrap_or_else(rt::now));
+                lacks_since = since;
+                if since.is_some_and(|since| rt::now().duration_since(since) > SILENCE) {
+                    return Err(LinkError::Stream(CloseCode::TimedOut).into());
+                }
                 let followed = Followed {
                     source: Some(source),
                     leader,
                     applied,
+                    lacks,
                 };
                 told.send_if_modified(|before| {
                     std::mem::replace(before, followed.clone()) != followed

@@ -639,7 +639,9 @@ impl Front {
                 Ok(())
             }
             (Kind::Forward, Some(_)) => forward::serve(&replica, from, halves).await,
-            (Kind::Follow { applied }, _) => follow::serve(&replica, applied, halves).await,
+            (Kind::Follow { applied }, _) => {
+                follow::serve(&self.shared, &replica, applied, halves).await
+            }
             (Kind::Raft(_) | Kind::Forward, None) => {
                 halves.0.reset(CloseCode::NotFound);
                 Ok(())

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    future::pending,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,11 +18,12 @@ use super::{
     client::Client,
     condition::When,
     driver::Stop,
-    error::{GroupError, Pending, TransferError, Unavailable},
+    error::{GroupError, TransferError, Unavailable},
     event::Events,
     handle::{self, Joined},
-    machine::{Local, StateMachine},
-    status::{GroupExplanation, Phase},
+    machine::{Local, MAX_COMMANDS, StateMachine},
+    pending::Pending,
+    status::{GroupExplanation, GroupStatus, Phase},
 };
 use crate::{
     id::{GroupId, PeerId},
@@ -100,9 +102,12 @@ impl<M: StateMachine> Group<M> {
         commands: impl IntoIterator<Item = M::Command>,
     ) -> Result<Vec<M::Output>, GroupError> {
         let commands: Vec<M::Command> = commands.into_iter().collect();
-        let count = u32::try_from(commands.len()).map_err(|_| GroupError::TooLarge {
-            len: usize::MAX,
-            limit: super::proposer::MAX_ITEM,
+        let count = u32::try_from(commands.len()).ok();
+        let count = count.filter(|count| *count <= MAX_COMMANDS);
+        let count = count.ok_or(GroupError::TooLarge {
+            len: commands.len(),
+            limit: MAX_COMMANDS as usize,
+            unit: "commands",
         })?;
         let bytes = encode(&commands)?;
         self.run(count, bytes, move |mut outputs: &[u8]| {
@@ -132,7 +137,9 @@ impl<M: StateMachine> Group<M> {
     /// See [`GroupError`].
     pub async fn read<R>(&self, look: impl FnOnce(&M) -> R) -> Result<R, GroupError> {
         let shared = &self.joined.shared;
-        let ready = rt::timeout(self.timeout(), Client::read(shared)).await;
+        let sent = AtomicBool::new(false);
+        let ready = self.unless_shut(Client::read(shared), &sent);
+        let ready = rt::timeout(self.timeout(), ready).await;
         match ready {
             Ok(ready) => ready?,
             Err(_) => return Err(GroupError::Unavailable(self.unavailable())),
@@ -272,13 +279,40 @@ impl<M: StateMachine> Group<M> {
         let executing = Client::execute(shared, count, commands, sent.clone());
         let mut executing = async move { finish(&executing.await?) }.boxed();
         let after = self.timeout();
-        match rt::timeout(after, &mut executing).await {
+        let executed = self.unless_shut(&mut executing, &sent);
+        match rt::timeout(after, executed).await {
             Ok(result) => result,
             Err(_) if sent.load(Ordering::Relaxed) => {
-                let pending = Pending::new(executing);
+                let pending = Pending::new(executing, self.joined.shared.tasks());
                 Err(GroupError::Timeout { after, pending })
             }
             Err(_) => Err(GroupError::Unavailable(self.unavailable())),
+        }
+    }
+
+    /// Waits for an answer, unless nothing was `sent` and the log here cannot be opened.
+    async fn unless_shut<T>(
+        &self,
+        answer: impl Future<Output = Result<T, GroupError>>,
+        sent: &AtomicBool,
+    ) -> Result<T, GroupError> {
+        let mut status = self.joined.shared.status().subscribe();
+        let shut = async {
+            let shut = |status: &GroupStatus| {
+                let why = status.unavailable.as_ref();
+                let shut = why.is_some_and(|why| matches!(why, Unavailable::Storage { .. }));
+                shut && !sent.load(Ordering::Relaxed)
+            };
+            let known = status.wait_for(shut).await.ok();
+            match known.and_then(|status| status.unavailable.clone()) {
+                Some(why) => why,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            why = shut => Err(GroupError::Unavailable(why)),
         }
     }
 

@@ -14,7 +14,7 @@ use tracing::{Instrument as _, info_span, warn};
 use super::{
     bonds::Bonds,
     driver::{Driver, Ending, Parts, Stop},
-    error::Refusal,
+    error::{Refusal, Unavailable},
     group::Group,
     machine::{Hosted, Local, Machine, StateMachine},
     options::{Durability, Options, Preference},
@@ -65,11 +65,21 @@ struct Inner {
     peer: PeerId,
     tasks: Tasks,
     state: Mutex<State>,
-    /// The storage on disk, once it is open; opened anew when it fails.
-    durable: watch::Sender<Option<Storage>>,
+    durable: watch::Sender<Disk>,
     volatile: Storage,
     /// Taken by whoever sends a snapshot.
     slots: Arc<Semaphore>,
+}
+
+/// The storage on disk. Opened anew when it fails, or could not be opened.
+#[derive(Clone, Debug)]
+enum Disk {
+    /// It is being opened, or nobody asked for it yet.
+    Opening,
+    /// It is open.
+    Open(Storage),
+    /// It could not be opened, for this reason.
+    Shut(String),
 }
 
 #[derive(Debug, Default)]
@@ -109,7 +119,7 @@ impl Groups {
             peer,
             tasks,
             state: Mutex::default(),
-            durable: watch::Sender::new(None),
+            durable: watch::Sender::new(Disk::Opening),
             volatile,
             slots: raft::slots(),
         };
@@ -173,7 +183,7 @@ impl Groups {
             group.shared.end(Ended::Closed);
         }
         let durable = self.inner.durable.borrow().clone();
-        if let Some(storage) = durable {
+        if let Disk::Open(storage) = durable {
             storage.close().await;
         }
     }
@@ -270,26 +280,42 @@ impl Groups {
         peers.chain(rendezvous).collect()
     }
 
-    /// The storage for a group, opened when it is first asked for, and anew after it has failed.
-    async fn storage(&self, durable: bool) -> Option<Storage> {
+    /// The storage for a group, opened when it is first asked for, and anew after it has failed. Tells the group
+    /// while it cannot be opened.
+    async fn storage(&self, durable: bool, shared: &Shared) -> Option<Storage> {
         if !durable {
             return Some(self.inner.volatile.clone());
         }
         let dir = self.inner.config.dir.clone()?;
         let opens = !std::mem::replace(&mut lock(&self.inner.state).opening, true);
         if opens {
-            let groups = self.clone();
+            let (groups, dir) = (self.clone(), dir.clone());
             self.inner
                 .tasks
                 .spawn(async move { groups.keep_open(dir).await });
         }
         let mut open = self.inner.durable.subscribe();
-        let works = |storage: &Option<Storage>| {
-            let storage = storage.as_ref();
-            storage.is_some_and(|storage| storage.failure().borrow().is_none())
-        };
-        let storage = open.wait_for(works).await.ok()?;
-        storage.clone()
+        loop {
+            let opened = open.borrow_and_update().clone();
+            match opened {
+                Disk::Open(storage) if storage.failure().borrow().is_none() => {
+                    shared
+                        .status()
+                        .send_modify(|status| status.unavailable = None);
+                    return Some(storage);
+                }
+                Disk::Open(_) | Disk::Opening => {}
+                Disk::Shut(why) => {
+                    let dir = dir.clone();
+                    let unavailable = Unavailable::Storage { dir, why };
+                    shared.status().send_modify(|status| {
+                        status.phase = Phase::Founding(unavailable.to_string());
+                        status.unavailable = Some(unavailable);
+                    });
+                }
+            }
+            open.changed().await.ok()?;
+        }
     }
 
     /// Keeps the storage on disk open; after a failure it is opened anew, which verifies what it finds.
@@ -298,34 +324,21 @@ impl Groups {
             match open(&dir, &self.inner.tasks).await {
                 Ok(storage) => {
                     let mut failure = storage.failure();
-                    self.inner.durable.send_replace(Some(storage.clone()));
+                    self.inner.durable.send_replace(Disk::Open(storage.clone()));
                     let failed = match failure.wait_for(Option::is_some).await {
                         Ok(failure) => failure.as_ref().map(ToString::to_string),
                         Err(_) => return,
                     };
                     warn!(?failed, "the storage of groups failed and is opened anew");
-                    self.inner.durable.send_replace(None);
+                    self.inner.durable.send_replace(Disk::Opening);
                     storage.close().await;
                 }
                 Err(error) => {
                     warn!(%error, "the storage of groups cannot be opened");
-                    self.tell_all(&error);
+                    self.inner.durable.send_replace(Disk::Shut(error));
                 }
             }
             rt::sleep(rt::jitter(REOPEN)).await;
-        }
-    }
-
-    /// Tells every durable group what it waits for.
-    fn tell_all(&self, why: &str) {
-        for joined in lock(&self.inner.state).joined.values() {
-            joined.shared.status().send_if_modified(|status| {
-                let waits = status.phase == Phase::Opening;
-                if waits {
-                    status.phase = Phase::Founding(format!("its log cannot be opened: {why}"));
-                }
-                waits
-            });
         }
     }
 }
@@ -343,7 +356,8 @@ struct Driving {
 impl Driving {
     async fn run(self) {
         loop {
-            let Some(storage) = self.groups.storage(self.settled.durable).await else {
+            let storage = self.groups.storage(self.settled.durable, &self.shared);
+            let Some(storage) = storage.await else {
                 return;
             };
             let ending = Box::pin(self.drive(storage)).await;

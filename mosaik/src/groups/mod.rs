@@ -29,6 +29,7 @@ mod handle;
 mod machine;
 mod notes;
 mod options;
+mod pending;
 mod progress;
 mod proposer;
 mod proto;
@@ -41,12 +42,13 @@ mod status;
 mod storage;
 
 pub use condition::When;
-pub use error::{GroupError, Pending, Refusal, TransferError, Unavailable};
+pub use error::{GroupError, Refusal, TransferError, Unavailable};
 pub use event::{Event, Events};
 pub use group::{Group, Member, Version};
 pub use handle::{GroupBuilder, Groups};
 pub use machine::{Ctx, StateMachine};
 pub use options::{Durability, Options, Preference};
+pub use pending::Pending;
 pub use status::GroupExplanation;
 
 pub(crate) use handle::Config;

@@ -27,6 +27,7 @@ pub(crate) struct Shared {
     progress: Arc<Progress>,
     client: Client,
     reads: Reads,
+    tasks: Tasks,
     route: watch::Sender<Result<Option<Route>, Ended>>,
     status: watch::Sender<GroupStatus>,
 }
@@ -78,6 +79,7 @@ impl Shared {
             progress: Arc::default(),
             client: Client::default(),
             reads: Reads::start(round, tasks),
+            tasks: tasks.clone(),
             route,
             status: watch::Sender::default(),
         })
@@ -109,6 +111,11 @@ impl Shared {
 
     pub(crate) fn reads(&self) -> &Reads {
         &self.reads
+    }
+
+    /// What goes on behind the handles' back, until the network stops.
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     /// The way to the leader, as it changes.

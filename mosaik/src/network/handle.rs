@@ -147,7 +147,7 @@ impl Network {
     /// this node, and of its producers and consumers, is closed then. Further calls wait for the first.
     ///
     /// A peer that does not confirm the end of its connection, because it was killed, say, holds this up for
-    /// some three seconds, and never for more than four; should that not be enough, the socket is freed in the
+    /// three to four seconds, and never for more than five; should that not be enough, the socket is freed in the
     /// background.
     ///
     /// When the future is dropped before it completes, the node may be stopped in part; call again, or drop
@@ -163,8 +163,9 @@ impl Network {
 }
 
 impl Parts {
-    /// Lets consumers have what was sent, at most for `limit`, says good-bye, and ends everything, waiting at
-    /// most for `close` until the peers confirm it. Each step may be repeated.
+    /// Lets consumers have what was sent, at most for `limit`, and producers hear what has arrived here, says
+    /// good-bye, and ends everything, waiting at most for `close` until the peers confirm it. Each step may be
+    /// repeated.
     async fn stop(&self, limit: Duration, close: Duration) {
         self.groups.stop().await;
         if !self.streams.drain(limit).await {

@@ -143,7 +143,7 @@ pub(super) async fn supervise(streams: Inner, intake: Arc<Intake>, consumer: Tas
                     consumer: consumer.clone(),
                     active: active.clone(),
                 };
-                streams.tasks().spawn(session.run());
+                streams.sessions().spawn(session.run());
             }
         }
         tokio::select! {

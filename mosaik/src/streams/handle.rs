@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{
     Consumer, DescribeError, Description, Producer, describe, driver,
@@ -20,6 +20,7 @@ use super::{
     past::{Found, Past},
     proto::subscription::Position,
     status::{Refused, StreamsStatus},
+    subscribe::LEAVE_TIMEOUT,
     topic::{self, Topic},
 };
 use crate::{
@@ -55,6 +56,8 @@ impl Streams {
             me: discovery.me().peer(),
             pool,
             discovery,
+            consumers: tasks.child(),
+            sessions: tasks.nested(),
             tasks,
             state: Mutex::default(),
             changes: watch::Sender::new(0),
@@ -125,11 +128,18 @@ impl Streams {
     }
 
     /// Closes, and waits until connected consumers have what was sent, at most `limit`. Returns whether
-    /// they have.
+    /// they have. Then the consumers here leave: their producers hear what they have received.
     pub(crate) async fn drain(&self, limit: Duration) -> bool {
         self.close_producers();
         let hubs = self.inner.state().all_hubs();
         let drained = rt::timeout(limit, join_all(hubs.iter().map(|hub| hub.drained()))).await;
+        self.inner.0.consumers.cancel();
+        if rt::timeout(LEAVE_TIMEOUT.min(limit), self.inner.0.sessions.wait())
+            .await
+            .is_err()
+        {
+            debug!("a producer was not told what has arrived here");
+        }
         self.close();
         drained.is_ok()
     }
@@ -274,6 +284,10 @@ struct Shared {
     pool: Pool,
     discovery: Discovery,
     tasks: Tasks,
+    /// Cancelled when every consumer is to leave its producers.
+    consumers: Tasks,
+    /// The consumers' work with their producers.
+    sessions: Tasks,
     state: Mutex<State>,
     /// Counts changes to what is produced and consumed here.
     changes: watch::Sender<u64>,
@@ -318,6 +332,11 @@ impl Inner {
 
     pub(super) fn tasks(&self) -> &Tasks {
         &self.0.tasks
+    }
+
+    /// The consumers' work with their producers, which ends in order once a consumer is cancelled.
+    pub(super) fn sessions(&self) -> &Tasks {
+        &self.0.sessions
     }
 
     /// The hub of a topic that is produced here.
@@ -486,7 +505,7 @@ impl Inner {
     /// Registers a consumer and starts its work.
     fn subscribe(&self, intake: Intake) -> Subscription {
         let intake = Arc::new(intake);
-        let tasks = self.0.tasks.child();
+        let tasks = self.0.consumers.child();
         let closed = {
             let mut state = self.state();
             if intake.refused().is_none() && !state.closed {

@@ -63,7 +63,7 @@ pub use handle::{ConsumerBuilder, DEFAULT_WINDOW, NamedTopic, Streams};
 pub use info::{ChannelInfo, ChannelState};
 pub use producer::Producer;
 
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", test))]
 pub(crate) use channels::Place;
 pub(crate) use status::StreamsStatus;
 #[cfg(feature = "cli")]

@@ -126,7 +126,7 @@ impl<T: Serialize + Send + 'static> Producer<T> {
     }
 
     /// What consumers have received: those that are there, and the last ones that are not any more.
-    #[cfg(feature = "cli")]
+    #[cfg(any(feature = "cli", test))]
     pub(crate) fn places(&self) -> Vec<super::Place> {
         self.hub().places()
     }

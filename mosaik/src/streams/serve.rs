@@ -172,6 +172,12 @@ async fn subscribed(
         written = write(&seat, &sending, &mut half) => match written {
             // The consumer has the end, or hears of it with the stream's: it leaves, or is gone.
             Ok(()) => acks(&seat, &sending, connection, &mut link.rx, true).await,
+            // What it acknowledged before it closed the connection counts.
+            Err(error @ LinkError::Connection(_)) => {
+                acks(&seat, &sending, connection, &mut link.rx, true)
+                    .await
+                    .and(Err(error))
+            }
             Err(error) => Err(error),
         },
         acked = acks(&seat, &sending, connection, &mut link.rx, false) => acked,

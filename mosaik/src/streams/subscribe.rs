@@ -35,7 +35,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an acknowledgement waits for company.
 const ACK_DELAY: Duration = Duration::from_millis(5);
 /// How long leaving may take to be heard.
-const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
+pub(super) const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Bytes read ahead at once.
 const READ_SIZE: usize = 128 * 1024;
 /// Room in the buffer under which more is made.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use super::{
-    ChannelState, Consumer, Event, Streams,
+    ChannelState, Consumer, Event, Place, Streams,
     proto::{
         credit::Ack,
         record::{self, Control},
@@ -212,6 +212,45 @@ async fn a_producer_survives_whatever_a_consumer_asks() {
         assert_eq!(within(good.next()).await, Some(value));
     }
     drop((link, consuming));
+}
+
+/// Stops the streams of a node as a network does.
+async fn stop(node: &Bare, streams: &Streams) {
+    streams.drain(DEADLINE).await;
+    for connection in node.pool.connections() {
+        connection.close(CloseCode::ShuttingDown, "the node shuts down");
+    }
+    node.tasks.cancel();
+    node.tasks.wait().await;
+}
+
+/// The producer knows what has arrived where, however soon after that the other node stops.
+#[tokio::test]
+async fn who_stops_has_acknowledged_what_it_received() {
+    for drops in [true, false] {
+        let fabric = Fabric::default();
+        let (producing, streams) = Bare::good(&fabric, &[]).await;
+        let (consuming, consumer_streams) = Bare::good(&fabric, &[&producing]).await;
+        let producer = streams.topic::<u64>(TOPIC).produce();
+        let mut consumer = consumer_streams.topic::<u64>(TOPIC).consume();
+        within(producer.when().subscribed()).await;
+        for value in 0..3 {
+            producer.send(value).await.unwrap();
+        }
+        for value in 0..3 {
+            assert_eq!(within(consumer.next()).await, Some(value));
+        }
+        let held = (!drops).then_some(consumer);
+        within(stop(&consuming, &consumer_streams)).await;
+        within(producer.when().subscribed().not()).await;
+        let place = Place {
+            first: 0,
+            received: 3,
+            open: false,
+        };
+        assert_eq!(producer.places(), [place]);
+        drop((producing, held));
+    }
 }
 
 #[tokio::test(start_paused = true)]

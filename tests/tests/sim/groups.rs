@@ -3,7 +3,12 @@
 
 use std::time::Duration;
 
-use mosaik_tests::groups::{campaign, followers, kinds};
+use mosaik::{Group, sim::World};
+use mosaik_tests::{
+    groups::{campaign, followers, kinds},
+    machines::Counter,
+    simulated, within,
+};
 
 /// Runs `seeds` seeds of a kind, in which something must have happened.
 fn survive(name: &str, first: u64, seeds: u64) {
@@ -65,4 +70,45 @@ fn followers_see_everything_and_find_another_to_follow() {
     println!("seen by 20 followers within {before:?}, within {after:?} after a crash");
     assert!(before < Duration::from_secs(1), "{before:?}");
     assert!(after < Duration::from_secs(10), "{after:?}");
+}
+
+#[test]
+fn who_follows_hears_that_the_quorum_is_lost() {
+    let world = World::new(11);
+    world.run(async {
+        let hosts = world.make_hosts(3);
+        let mut networks = Vec::new();
+        let mut groups: Vec<Group<Counter>> = Vec::new();
+        for (n, host) in hosts.iter().enumerate() {
+            let network = simulated(&world, host).await;
+            let builder = network.groups().builder("counter").founders(2);
+            groups.push(if n < 2 {
+                builder.join()
+            } else {
+                builder.observe()
+            });
+            networks.push(network);
+        }
+        let observer = &groups[2];
+        within(observer.when().online()).await;
+        assert_eq!(within(observer.execute(1)).await.unwrap(), 1);
+        // It reaches both, and they do not reach each other.
+        world.cut(&hosts[0], &hosts[1]);
+        within(observer.when().offline()).await;
+        let lacks = || {
+            let explanation = observer.explain().to_string();
+            explanation.contains("1 of the 2 voters needed are connected")
+        };
+        let told = async {
+            while !lacks() {
+                world.sleep(Duration::from_millis(100)).await;
+            }
+        };
+        within(told).await;
+        world.sleep(Duration::from_secs(30)).await;
+        assert!(!observer.is_online());
+        world.heal(&hosts[0], &hosts[1]);
+        within(observer.when().online()).await;
+        assert_eq!(within(observer.execute(1)).await.unwrap(), 2);
+    });
 }

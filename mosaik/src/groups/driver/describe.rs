@@ -107,6 +107,9 @@ impl Driver {
         let Some(running) = &self.running else {
             return Some(Unavailable::NotFounded);
         };
+        if let Some(lacks) = running.followed().lacks {
+            return Some(lacks.into());
+        }
         let me = self.front.me();
         if let (Some(membership), Some(_)) = (membership, running.raft()) {
             let mut live: BTreeSet<MemberId> =

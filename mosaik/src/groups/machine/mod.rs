@@ -25,7 +25,7 @@ mod tests;
 
 pub(crate) use applier::{Applier, Frozen};
 pub use ctx::Ctx;
-pub(crate) use entry::{Check, ENTRY_FORMAT, Entry, Item, ItemReply};
+pub(crate) use entry::{Check, ENTRY_FORMAT, Entry, Item, ItemReply, MAX_COMMANDS};
 pub(crate) use halt::Halt;
 pub(crate) use hosted::{Hosted, Local, Machine};
 pub(crate) use snapshot::{Header, Snapshot};
@@ -35,7 +35,7 @@ pub(crate) use store::Store;
 #[cfg(test)]
 pub(crate) use {
     applier::Interrupted,
-    entry::{MAX_COMMANDS, MAX_ITEMS},
+    entry::MAX_ITEMS,
     hosted::{CheckError, QueryError},
     receive::Receiving,
     state::DIGEST_EVERY,

@@ -76,8 +76,12 @@ use super::Ctx;
 pub trait StateMachine: Default + Send + Sync + 'static {
     /// What changes the state.
     ///
-    /// Members of one group may run several versions of a program: append variants, and never change or remove
-    /// any that a log may hold. A member that cannot decode a command stops.
+    /// All members of a group run the same version of it. Its whole schema is part of what members compare, like
+    /// those of the other types here: one that differs, if only by a variant that was appended, is refused with
+    /// [`Refusal::Machine`](crate::groups::Refusal::Machine). A durable group that is stopped everywhere and
+    /// started everywhere with another version goes on, if that decodes what the log and the snapshots hold; but
+    /// it lets nobody new in, as its charter names the version that founded it. So to change commands, found a
+    /// group of another name. A member that cannot decode a command stops.
     type Command: Serialize + DeserializeOwned + Send + 'static;
     /// What a command answers.
     type Output: Serialize + DeserializeOwned + Send + 'static;

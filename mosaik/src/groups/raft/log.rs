@@ -43,6 +43,32 @@ impl RaftLog {
         self
     }
 
+    /// The first entry of a later term than `last`, if the log ends before that with such entries.
+    pub(super) async fn first_after_term(&self, last: LogId) -> io::Result<Option<LogId>> {
+        let later = |end: &LogId| end.index < last.index && end.term > last.term;
+        let Some(end) = self.log.ends().1.filter(later) else {
+            return Ok(None);
+        };
+        let mut next = self
+            .log
+            .committed()
+            .map_or(0, |committed| committed.index + 1);
+        while next <= end.index {
+            let records = self.log.read(next..end.index + 1, READ_BYTES).await;
+            let records = records.map_err(read_error)?;
+            let first = records.iter().find(|record| record.id.term > last.term);
+            if let Some(first) = first {
+                return Ok(Some(first.id));
+            }
+            // The log may have been cut meanwhile.
+            let Some(read) = records.last() else {
+                return Ok(None);
+            };
+            next = read.id.index + 1;
+        }
+        Ok(None)
+    }
+
     async fn write(&self, op: Op) -> io::Result<()> {
         self.log.write(vec![op]).await.map_err(write_error)
     }

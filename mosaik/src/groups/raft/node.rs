@@ -173,13 +173,14 @@ impl Node {
             snapshots,
             pulse: pulse.clone(),
         });
-        let raft = Raft::new(me, raft_config, network, log, machine).await;
+        let raft = Raft::new(me, raft_config, network, log.clone(), machine).await;
         let raft = raft.map_err(|error| StartError::Storage(error.to_string()))?;
         let server = Arc::new(Server {
             me,
             group,
             epoch,
             core: Box::new(raft),
+            log,
             store,
             turns: Turns::default(),
             pulse: pulse.clone(),

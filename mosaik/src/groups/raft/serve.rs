@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 
 use super::{
     core::Core,
+    log::RaftLog,
     network::{Lines, Purpose},
     node::Node,
     pipeline::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES},
@@ -35,7 +36,7 @@ use super::{
 use crate::{
     groups::{
         machine::{Snapshot, Store},
-        proto::founding::charter::Epoch,
+        proto::{founding::charter::Epoch, log_id::LogId},
         storage::Vote,
     },
     id::{GroupId, MemberId},
@@ -77,6 +78,7 @@ pub(super) struct Server {
     pub(super) group: GroupId,
     pub(super) epoch: Epoch,
     pub(super) core: Box<dyn Core>,
+    pub(super) log: RaftLog,
     pub(super) store: Store,
     /// Streams of entries and heartbeats by sender, and of snapshots.
     pub(super) turns: Turns<(Purpose, MemberId)>,
@@ -139,8 +141,36 @@ impl Server {
         vote: Vote,
         snapshot: SnapshotOf<Types, Snapshot>,
     ) -> Result<Vote, ServeError> {
+        self.make_way(vote, snapshot.snapshot.header().last).await?;
         let installed = self.core.install(types::raft_vote(vote), snapshot).await;
         Ok(types::vote(&installed.map_err(stopped)?.vote))
+    }
+}
+
+impl Server {
+    /// Removes what no leader since `last` was written can have: entries before it of later terms than its own,
+    /// which were never committed. openraft would take the log for one that goes back otherwise, and stop where
+    /// debug assertions are on. They go as any leader makes them go: by saying what stands in their place.
+    async fn make_way(&self, vote: Vote, last: LogId) -> Result<(), ServeError> {
+        let Some(first) = self.log.first_after_term(last).await? else {
+            return Ok(());
+        };
+        let previous = LogId {
+            term: last.term,
+            index: first.index,
+        };
+        let request = AppendEntriesRequest {
+            vote: types::raft_vote(vote),
+            prev_log_id: Some(types::raft_log_id(previous)),
+            leader_commit: None,
+            entries: Vec::new(),
+        };
+        let mut answers = self.core.append(stream::iter([request]).boxed());
+        // It says that the two differ, or that there is a later leader, which installing will say again.
+        match answers.next().await {
+            Some(answer) => answer.map(drop).map_err(stopped),
+            None => Err(ServeError::Stopped),
+        }
     }
 }
 

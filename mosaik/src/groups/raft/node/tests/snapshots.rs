@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     groups::{
-        raft::wire::{CHUNK_FRAME, Offer, OfferAnswer},
-        storage::Vote,
+        raft::wire::{Append, CHUNK_FRAME, Offer, OfferAnswer, Outgoing},
+        storage::{Kind, Record, Vote},
     },
     transport::{LinkError, memory::Conditions},
 };
@@ -156,4 +156,59 @@ async fn offers_that_no_leader_of_the_group_makes_are_refused() {
         let expected = Err(LinkError::Stream(CloseCode::Malformed));
         assert_eq!(refused, expected, "{offer:?}");
     }
+}
+
+/// Entries of a term, behind `prev`, that a leader of that term sends and does not commit.
+fn uncommitted(from: MemberId, prev: Option<LogId>, ids: &[LogId]) -> Vec<u8> {
+    let record = |id: &LogId| Record {
+        id: *id,
+        kind: Kind::Blank,
+        payload: Bytes::new(),
+    };
+    let mut append = Append {
+        vote: Vote {
+            term: ids.last().unwrap().term,
+            candidate: from,
+            committed: true,
+        },
+        prev,
+        committed: None,
+        entries: ids.iter().map(record).collect(),
+    };
+    let mut out = Outgoing::default();
+    out.append(&mut append).unwrap();
+    out.step().unwrap_or_default().concat()
+}
+
+/// Such entries are left where a leader wrote some that nobody else has, and the next ones committed others.
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_takes_the_place_of_entries_of_later_terms() {
+    let (world, hosts) = behind().await;
+    let (leads, learner) = (leader(&hosts[..3]).await, &hosts[3]);
+    let (mut offer, snapshot) = offer(leads);
+    let last = offer.header.last;
+    let (deposed, later) = (world.join().await, last.term + 1);
+    let id = |term, index| LogId { term, index };
+    let ids = [id(last.term, 0), id(later, 1), id(later, 2)];
+    let (mut send, recv) = deposed.open(learner.me, Purpose::Append).await;
+    let frame = uncommitted(deposed.me, None, &ids);
+    send.write_all(&frame).await.unwrap();
+    learner.until(|s| s.last == Some(ids[2])).await;
+    drop((send, recv));
+    // Elected since, in a term that is later still.
+    offer.vote.term = later + 1;
+    let mut link = offered(leads, learner, &offer).await;
+    assert_eq!(link.rx.recv().await.unwrap(), Some(OfferAnswer::From(0)));
+    let mut half = link.tx.into_half();
+    for n in 0..offer.header.chunks {
+        let chunk = snapshot.chunk(n).await.unwrap().unwrap();
+        let header = u32::try_from(chunk.len()).unwrap().to_le_bytes();
+        half.write_all(&[&header[..], &chunk].concat())
+            .await
+            .unwrap();
+    }
+    let done = link.rx.recv().await.unwrap();
+    assert_eq!(done, Some(OfferAnswer::Done(offer.vote)));
+    let status = learner.until(|s| s.committed == Some(last)).await;
+    assert_eq!((status.last, status.stopped), (Some(last), None));
 }
