@@ -285,7 +285,8 @@ impl Ring {
     /// Drops what only unpinned cursors need, oldest first, until the next datum fits.
     fn evict(&mut self) {
         self.settle();
-        if self.floor == self.next {
+        if self.floor > self.tail_first {
+            // It could not go otherwise while one more datum of it is needed, and would grow and grow.
             self.freeze();
         }
         while !self.has_room(self.low)
@@ -470,6 +471,22 @@ mod tests {
         ring.detach(back.cursor);
         ring.detach(other);
         assert_eq!(ring.bytes(), 0);
+    }
+
+    #[test]
+    fn a_tail_that_cursors_stand_in_does_not_grow_for_ever() {
+        let mut ring = Ring::new(4, 1 << 20);
+        let mut last = ring.attach(None).cursor;
+        for value in 0..1_000 {
+            assert_eq!(push(&mut ring, value), Ok(value));
+            if value % 3 == 0 {
+                // Another comes, and the one before it goes without having read anything.
+                let next = ring.attach(None).cursor;
+                ring.unpin(last);
+                last = next;
+            }
+            assert!(ring.next() - ring.oldest() <= 8, "{value}");
+        }
     }
 
     #[test]
