@@ -193,6 +193,30 @@ pub enum TransferError {
     Unavailable(String),
 }
 
+/// Why no descendant of a group's charter was founded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// Nothing has to be recovered: wait, or see [`explain`](super::Group::explain).
+    #[error("nothing to recover from: a quorum of the voters is connected")]
+    QuorumReachable,
+    /// Ask a node that is a member: one that only observes or follows has no log to found from.
+    #[error("this node is no member of the group's charter, so it has nothing to recover from")]
+    NotMember,
+    /// The group lives on elsewhere; export the state here if it is wanted.
+    #[error("the group's charter was superseded by another")]
+    Superseded,
+    /// Nothing was founded in time. The text says what was waited for; call again once it is seen to.
+    #[error("no descendant was founded in time: {waits}")]
+    TimedOut {
+        /// What was waited for.
+        waits: String,
+    },
+    /// The node takes part in the group no longer.
+    #[error("this node takes part in the group no longer")]
+    Closed,
+}
+
 struct Known(Option<PeerId>);
 
 impl fmt::Display for Known {

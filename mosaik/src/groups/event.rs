@@ -28,6 +28,13 @@ pub enum Event {
     VoterRemoved(PeerId),
     /// Another charter of the group lives on; this one takes no more commands.
     Superseded,
+    /// The group's quorum was lost, and a descendant of its charter was founded from the best surviving replica,
+    /// by this node or by the one whose descendant it now joins.
+    Refounded {
+        /// Voters that could not be reached and are not proven dead: should they be a majority of the old
+        /// charter, what they acknowledge is lost.
+        unfenced: Vec<PeerId>,
+    },
     /// The replica failed and was rebuilt from its log.
     Rebuilt,
     /// This node takes part no longer, for this reason.
@@ -76,6 +83,10 @@ fn changes(before: &GroupStatus, now: &GroupStatus) -> Vec<Event> {
     }
     if before.leader != now.leader {
         events.push(Event::LeaderChanged(now.leader.map(|leader| leader.peer)));
+    }
+    if before.refounded < now.refounded {
+        let unfenced = now.unfenced.clone();
+        events.push(Event::Refounded { unfenced });
     }
     if before.rebuilds < now.rebuilds {
         events.push(Event::Rebuilt);

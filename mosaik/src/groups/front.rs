@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use super::{
-    bonds::{Control, Farewell, GroupHeader, Kind, Line, Presence},
+    bonds::{Control, Farewell, GroupHeader, Kind, Line, Presence, Report},
     error::Refusal,
     follow, forward,
     options::Settled,
@@ -97,6 +97,8 @@ pub(crate) struct Bond {
     pub(crate) preference: Preference,
     /// The charter that it announces.
     pub(crate) announces: Option<Epoch>,
+    /// What it last reported of a lost quorum, and when.
+    pub(crate) report: Option<(Instant, Report)>,
     /// How it is reached.
     pub(crate) line: Line,
 }
@@ -380,6 +382,9 @@ impl Front {
             Control::Withdrawn { from, .. } => self.withdrawn(peer, from),
             Control::Leaving { boot, .. } => self.leaving(peer, boot),
             Control::Removed { from, to, .. } => self.removed(line, from, to),
+            Control::Survivor {
+                from, to, report, ..
+            } => self.reported(line, from, to, report),
             Control::Quiesce {
                 epoch,
                 from,
@@ -428,6 +433,7 @@ impl Front {
             durable: presence.terms.durable,
             preference: presence.preference,
             announces: None,
+            report: None,
             line: line.clone(),
         };
         if let Some(before) = core.bonds.insert(member.peer, bond)
@@ -558,6 +564,23 @@ impl Front {
             self.core().notices.push_back(Notice::Removed);
             self.news.notify_one();
         }
+    }
+
+    /// A member reports that the quorum of its charter is lost.
+    fn reported(&self, line: &Line, from: u64, to: u64, report: Report) {
+        let peer = line.connection.peer();
+        let from = MemberId { peer, boot: from };
+        let mut core = self.core();
+        let for_me = core.me.boot == to;
+        if let Some(bond) = core.bonds.get_mut(&peer)
+            && bond.member == from
+            && bond.line.connection.stable_id() == line.connection.stable_id()
+            && for_me
+        {
+            bond.report = Some((rt::now(), report));
+        }
+        drop(core);
+        self.news.notify_one();
     }
 
     /// A member says something about resting.

@@ -18,7 +18,7 @@ use super::{
     client::Client,
     condition::When,
     driver::Stop,
-    error::{GroupError, TransferError, Unavailable},
+    error::{GroupError, RecoverError, TransferError, Unavailable},
     event::Events,
     handle::{self, Joined},
     machine::{Local, MAX_COMMANDS, StateMachine},
@@ -259,6 +259,26 @@ impl<M: StateMachine> Group<M> {
             Ok(()) => Ok(()),
             Err(_) => Err(TransferError::TimedOut),
         }
+    }
+
+    /// Gives the lost quorum up: founds a descendant of the group's charter from the best replica among those
+    /// connected, with all that its log holds. The other survivors give theirs up and join it. Returns once it is
+    /// founded; wait for it with `when().online()`.
+    ///
+    /// Only for a quorum that does not come back. **It cannot fence an old majority that nobody here reaches**: if
+    /// there is one, it goes on acknowledging commands, and all of them are lost when the two meet, because the
+    /// descendant lives on. So make sure that the missing voters are down and stay down. A durable one that comes
+    /// back after all, and hears of the descendant, is made to join it by calling this on its node, which erases
+    /// its log.
+    ///
+    /// In development mode (`founders = 1`), and where all is proven to be lost, a volatile group does this by
+    /// itself; see [`Event::Refounded`](super::Event::Refounded).
+    ///
+    /// # Errors
+    /// When a quorum is connected, this node is no member, or nothing could be founded within 30 seconds: see
+    /// [`RecoverError`].
+    pub async fn recover(&self) -> Result<(), RecoverError> {
+        self.joined.shared.recover().await
     }
 
     /// Leaves the group for good: its vote, if it has one, goes to another, or is given up. Waits until that is

@@ -6,8 +6,10 @@
 //!
 //! # What is promised
 //! With two founders or more: an acknowledged command is never lost, undone or applied twice; a query sees every
-//! command acknowledged before it; a minority never acknowledges anything. With one founder, the default, that
-//! holds as long as the founder lives: that is for development, and a warning says so.
+//! command acknowledged before it; a minority never acknowledges anything, unless an operator says so by
+//! [`Group::recover`]. With one founder, the default, two nodes that do not see each other found two groups, and a
+//! group in memory whose quorum was gone for ten seconds goes on with what is left: that is for development, and a
+//! warning says so.
 //!
 //! # Where to look
 //! - [`Groups`] are the groups of a node, from [`Network::groups`](crate::Network::groups); its
@@ -42,7 +44,7 @@ mod status;
 mod storage;
 
 pub use condition::When;
-pub use error::{GroupError, Refusal, TransferError, Unavailable};
+pub use error::{GroupError, RecoverError, Refusal, TransferError, Unavailable};
 pub use event::{Event, Events};
 pub use group::{Group, Member, Version};
 pub use handle::{GroupBuilder, Groups};

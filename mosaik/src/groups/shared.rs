@@ -1,10 +1,10 @@
 //! What the handles of a group share with what drives it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     client::Client,
-    error::{GroupError, Refusal},
+    error::{GroupError, RecoverError, Refusal},
     progress::Progress,
     proposer::Failed,
     proto::founding::message::Awaited,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     id::{GroupId, PeerId},
-    rt::{Tasks, watch},
+    rt::{self, Tasks, watch},
 };
 
 /// What the handles of a group share with what drives it.
@@ -30,6 +30,49 @@ pub(crate) struct Shared {
     tasks: Tasks,
     route: watch::Sender<Result<Option<Route>, Ended>>,
     status: watch::Sender<GroupStatus>,
+    asked: watch::Sender<Asked>,
+}
+
+/// Longest wait for a descendant charter that an operator asked for: survivors that stop for one that does not
+/// come go on after less.
+const RECOVERY: Duration = Duration::from_secs(30);
+
+/// What operators ask of the driver.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Those who wait for a descendant charter and were not answered yet.
+    pub(crate) waiting: u32,
+    /// How often it was said what came of it, and what last.
+    pub(crate) answered: (u64, Option<RecoverError>),
+}
+
+/// Waits for a descendant charter while it lives.
+struct Asking<'a> {
+    asked: &'a watch::Sender<Asked>,
+    /// How often others were answered before.
+    seen: u64,
+}
+
+impl<'a> Asking<'a> {
+    fn new(asked: &'a watch::Sender<Asked>) -> Self {
+        let mut seen = 0;
+        asked.send_modify(|asked| {
+            asked.waiting = asked.waiting.saturating_add(1);
+            seen = asked.answered.0;
+        });
+        Self { asked, seen }
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.asked.send_modify(|asked| {
+            // Who was answered is counted no more.
+            if asked.answered.0 == self.seen {
+                asked.waiting = asked.waiting.saturating_sub(1);
+            }
+        });
+    }
 }
 
 /// Why a group takes no more commands from this node, ever.
@@ -82,6 +125,7 @@ impl Shared {
             tasks: tasks.clone(),
             route,
             status: watch::Sender::default(),
+            asked: watch::Sender::default(),
         })
     }
 
@@ -153,6 +197,32 @@ impl Shared {
     /// How the group is doing.
     pub(crate) fn status(&self) -> &watch::Sender<GroupStatus> {
         &self.status
+    }
+
+    /// What operators ask for.
+    pub(crate) fn asked(&self) -> &watch::Sender<Asked> {
+        &self.asked
+    }
+
+    /// Asks the driver to found a descendant charter, and waits until there is one.
+    pub(crate) async fn recover(&self) -> Result<(), RecoverError> {
+        match &*self.route.borrow() {
+            Err(Ended::Superseded) => return Err(RecoverError::Superseded),
+            Err(_) => return Err(RecoverError::Closed),
+            Ok(_) => {}
+        }
+        let mut asked = self.asked.subscribe();
+        let asking = Asking::new(&self.asked);
+        let answered = asked.wait_for(|asked| asked.answered.0 > asking.seen);
+        match rt::timeout(RECOVERY, answered).await {
+            Ok(Ok(asked)) => asked.answered.1.clone().map_or(Ok(()), Err),
+            Ok(Err(_)) => Err(RecoverError::Closed),
+            Err(_) => {
+                let waits = self.status.borrow().recovery.clone();
+                let waits = waits.unwrap_or_else(|| "the group is not driven".into());
+                Err(RecoverError::TimedOut { waits })
+            }
+        }
     }
 
     /// What commands are answered once nothing drives the group any more.

@@ -37,6 +37,12 @@ pub(crate) struct GroupStatus {
     pub(crate) development: bool,
     /// Whether the log is on disk.
     pub(crate) durable: bool,
+    /// What is waited for while the quorum is lost.
+    pub(crate) recovery: Option<String>,
+    /// Times that a descendant charter was founded, or joined by one who had lost its quorum.
+    pub(crate) refounded: u32,
+    /// Of the last time, the voters that were neither reachable nor proven dead.
+    pub(crate) unfenced: Vec<PeerId>,
     /// Whether the group rests.
     pub(crate) resting: bool,
     /// Times that the replica was rebuilt since it last got further.
@@ -93,6 +99,9 @@ impl fmt::Display for GroupExplanation {
         status.phase(f)?;
         if let Some(unavailable) = &status.unavailable {
             writeln!(f, "  not available: {unavailable}")?;
+        }
+        if let Some(recovery) = &status.recovery {
+            writeln!(f, "  recovery: {recovery}")?;
         }
         if let Some(leader) = status.leader {
             write!(f, "  leader: {leader}")?;

@@ -4,6 +4,7 @@ mod delivery;
 mod discovery;
 mod gaps;
 mod groups;
+mod recover;
 mod rest;
 mod streams;
 mod world;

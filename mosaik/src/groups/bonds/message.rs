@@ -112,6 +112,17 @@ pub(crate) enum Control {
         /// The receiver's boot.
         to: u64,
     },
+    /// The sender runs a charter whose quorum is lost, as far as it knows. Said again and again while it is.
+    Survivor {
+        /// The group.
+        group: GroupId,
+        /// The sender's boot.
+        from: u64,
+        /// The receiver's boot.
+        to: u64,
+        /// What the sender holds, and what it is about to do.
+        report: Report,
+    },
     /// Resting, as long as a group has nothing to do.
     Quiesce {
         /// The group.
@@ -152,10 +163,28 @@ impl Control {
             | Self::Withdrawn { group, .. }
             | Self::Leaving { group, .. }
             | Self::Removed { group, .. }
+            | Self::Survivor { group, .. }
             | Self::Quiesce { group, .. }
             | Self::Verdict { group, .. } => Some(*group),
         }
     }
+}
+
+/// What a member of a charter whose quorum is lost tells the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// The charter.
+    pub(crate) epoch: Epoch,
+    /// The last entry of the sender's log.
+    pub(crate) last: LogId,
+    /// The entry of the last membership in it.
+    pub(crate) membership: LogId,
+    /// Who may found a descendant now, by what the sender knows.
+    pub(crate) names: Option<MemberId>,
+    /// Whether the sender has stopped its Raft, so that this one founds.
+    pub(crate) bound: bool,
+    /// Whether an operator asked the sender to recover.
+    pub(crate) operator: bool,
 }
 
 /// A member of a group, as it describes itself.

@@ -12,5 +12,5 @@ mod serve;
 mod table;
 
 pub(super) use beats::Watched;
-pub(super) use message::{Control, Farewell, GroupHeader, Header, Kind, Presence, proof};
+pub(super) use message::{Control, Farewell, GroupHeader, Header, Kind, Presence, Report, proof};
 pub(super) use table::{Bonds, Line};

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::pending,
+    time::Duration,
 };
 
 use futures::future::BoxFuture;
@@ -20,12 +21,15 @@ use crate::{
         proposer::Fate,
         proto::founding::{
             charter::{Charter, Epoch},
-            verdict::{Claim, Verdict, verdict},
+            verdict::{Claim, Verdict, succeeds, verdict},
         },
     },
     id::MemberId,
+    rt::{self, Instant},
 };
 
+/// How often those who run a charter that ours won against are told.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Other charters that are remembered.
 const MAX_CONFLICTS: usize = 16;
 
@@ -36,13 +40,21 @@ pub(in crate::groups) struct Conflicts {
     claims: BTreeMap<Epoch, Claim>,
     /// What was decided elsewhere between ours and another: the one that lives on.
     decided: BTreeMap<Epoch, (Epoch, Charter)>,
-    /// The verdict that is being committed, and against which charter.
-    committing: Option<(Epoch, Committing)>,
+    /// The verdict that is being committed.
+    committing: Option<Committing>,
     /// Those that ours won against, by a verdict in our log.
     won: BTreeSet<Epoch>,
+    /// When those who run them were told last.
+    told: Option<Instant>,
 }
 
-type Committing = BoxFuture<'static, Fate>;
+/// A verdict on its way into the log.
+struct Committing {
+    /// Against which charter, and whether ours lives on.
+    against: Epoch,
+    ours: bool,
+    fate: BoxFuture<'static, Fate>,
+}
 
 impl Conflicts {
     /// Another charter was met.
@@ -63,16 +75,23 @@ impl Conflicts {
 
     /// Waits until the verdict that is being committed is.
     pub(super) async fn settled(&mut self) {
-        let Some((against, committing)) = &mut self.committing else {
+        let Some(committing) = &mut self.committing else {
             return pending().await;
         };
-        let (against, result) = (*against, committing.await);
+        let result = (&mut committing.fate).await;
+        let (against, ours) = (committing.against, committing.ours);
         self.committing = None;
         match result {
-            // Whoever loses by it has stopped announcing its charter.
-            Ok(_) => drop(self.won.insert(against)),
+            Ok(_) if ours => drop(self.won.insert(against)),
+            Ok(_) => {}
             Err(failed) => info!(?failed, "a verdict was not committed yet"),
         }
+    }
+
+    /// The charters that were met and descend from this one.
+    pub(super) fn descendants(&self, of: &Charter) -> impl Iterator<Item = &Charter> {
+        let charters = self.claims.values().map(|claim| &claim.charter);
+        charters.filter(move |charter| succeeds(charter, of))
     }
 
     /// The other charters that were met, for people.
@@ -87,16 +106,21 @@ impl Driver {
         let Some(ours) = self.front.claim() else {
             return;
         };
-        if self.conflicts.committing.is_some() {
+        // What is proposed without a quorum is not committed, and a descendant would apply it.
+        if self.conflicts.committing.is_some() || self.recovery.is_lost() {
             return;
         }
         let epoch = ours.charter.epoch;
-        self.tell_verdicts(&ours.charter);
         let Some(running) = &self.running else {
             return;
         };
+        if running.machine().superseded.is_some() {
+            return;
+        }
         let leads = running.leader() == Some(self.front.me());
-        if !leads || running.machine().superseded.is_some() {
+        let replica = running.replica().clone();
+        self.tell_verdicts(&ours.charter);
+        if !leads {
             return;
         }
         let told = self.conflicts.decided.remove(&epoch);
@@ -105,12 +129,15 @@ impl Driver {
             return;
         };
         warn!(%against, winner = %winner.epoch, "commits which of two charters lives on");
-        let replica = running.replica().clone();
+        let ours = winner.epoch == epoch;
         let item = Item::Verdict {
             winner: Box::new(winner),
         };
-        let committing = Box::pin(async move { replica.submit(item).await });
-        self.conflicts.committing = Some((against, committing));
+        self.conflicts.committing = Some(Committing {
+            against,
+            ours,
+            fate: Box::pin(async move { replica.submit(item).await }),
+        });
     }
 
     /// Decides what is ours to decide: against which charter, and which of the two lives on.
@@ -129,14 +156,19 @@ impl Driver {
         Some((theirs.charter.epoch, winner.charter.clone()))
     }
 
-    /// Tells the other side that ours lives on.
-    fn tell_verdicts(&self, ours: &Charter) {
-        let group = self.front.group();
+    /// Tells the other side, now and then, that ours lives on.
+    fn tell_verdicts(&mut self, ours: &Charter) {
+        let (group, now) = (self.front.group(), rt::now());
+        let told = self.conflicts.told;
+        if told.is_some_and(|told| now.duration_since(told) < TELL_EVERY) {
+            return;
+        }
         for bond in self.front.bonds() {
             let lost = bond
                 .announces
                 .filter(|other| self.conflicts.won.contains(other));
             if let Some(other) = lost {
+                self.conflicts.told = Some(now);
                 bond.line.tell(Control::Verdict {
                     group,
                     by: ours.epoch,

@@ -1,7 +1,5 @@
 //! Tells the handles how the group is doing.
 
-use std::collections::BTreeSet;
-
 use super::run::Driver;
 use crate::groups::{
     error::{Unavailable, peers},
@@ -47,6 +45,9 @@ impl Driver {
                 .collect(),
             development: self.parts.settled.founders == 1,
             durable: self.parts.settled.durable,
+            recovery: self.recovery.waits().map(ToOwned::to_owned),
+            refounded: self.recovery.refounded(),
+            unfenced: peers(self.recovery.unfenced()),
             rebuilds: self.rebuilds.0,
             resting: self.is_resting(),
         };
@@ -84,13 +85,16 @@ impl Driver {
             Some(Founding::Established { .. } | Founding::Joining { .. }) | None => {}
             Some(status) => return Phase::Founding(status.to_string()),
         }
-        let Some(running) = &self.running else {
-            let waits = "no member that holds the state was heard of yet";
-            return Phase::Founding(waits.into());
-        };
-        if running.is_following(running.charter().epoch) {
-            let source = running.followed().source;
-            return Phase::Following { source };
+        match &self.running {
+            Some(running) if running.is_following(running.charter().epoch) => {
+                let source = running.followed().source;
+                return Phase::Following { source };
+            }
+            None if !self.recovery.is_bound() => {
+                let waits = "no member that holds the state was heard of yet";
+                return Phase::Founding(waits.into());
+            }
+            _ => {}
         }
         if membership.is_some_and(|membership| membership.votes(&me)) {
             Phase::Voter
@@ -104,18 +108,17 @@ impl Driver {
         membership: Option<&Membership>,
         leader: Option<MemberId>,
     ) -> Option<Unavailable> {
-        let Some(running) = &self.running else {
+        let running = self.running.as_ref();
+        if running.is_none() && !self.recovery.is_bound() {
             return Some(Unavailable::NotFounded);
-        };
-        if let Some(lacks) = running.followed().lacks {
+        }
+        if let Some(lacks) = running.and_then(|running| running.followed().lacks) {
             return Some(lacks.into());
         }
         let me = self.front.me();
-        if let (Some(membership), Some(_)) = (membership, running.raft()) {
-            let mut live: BTreeSet<MemberId> =
-                self.front.bonds().iter().map(|bond| bond.member).collect();
-            live.insert(me);
-            let quorum = quorum(membership, &live);
+        let follows = running.is_some_and(|running| running.raft().is_none());
+        if let (Some(membership), false) = (membership, follows) {
+            let quorum = quorum(membership, &self.live());
             if !membership.voters.is_empty() && !quorum.reached() {
                 return Some(Unavailable::NoQuorum {
                     have: quorum.have,

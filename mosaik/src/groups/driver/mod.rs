@@ -6,6 +6,7 @@
 mod conflict;
 mod describe;
 mod part;
+mod recover;
 mod rest;
 mod run;
 mod running;

@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
-use super::{conflict::Conflicts, rest::Rest, running::Running, seats::Seats};
+use super::{conflict::Conflicts, recover::Recovery, rest::Rest, running::Running, seats::Seats};
 use crate::{
     groups::{
         bonds::{Bonds, Control, Farewell},
@@ -25,7 +25,7 @@ use crate::{
             },
             quiesce::Event,
         },
-        shared::{Ended, Shared},
+        shared::{Asked, Ended, Shared},
         storage::{Failure, GroupLog, Op, Storage, WriteError},
     },
     id::{GroupId, MemberId},
@@ -114,6 +114,9 @@ pub(crate) struct Driver {
     pub(super) running: Option<Running>,
     pub(super) seats: Seats,
     pub(super) conflicts: Conflicts,
+    pub(super) recovery: Recovery,
+    /// What an operator asks for.
+    pub(super) asked: watch::Receiver<Asked>,
     timers: BTreeMap<(Instant, u64), Timer>,
     timers_set: u64,
     /// Rebuilds of the replica since it last got further, and up to where it was then.
@@ -168,11 +171,13 @@ impl Driver {
         parts.bonds.add(&front);
         Ok(Self {
             awaited: parts.shared.awaited(),
+            asked: parts.shared.asked().subscribe(),
             front,
             log,
             running: None,
             seats: Seats::default(),
             conflicts: Conflicts::default(),
+            recovery: Recovery::default(),
             timers: BTreeMap::new(),
             timers_set: 0,
             rebuilds: (0, None),
@@ -205,6 +210,7 @@ impl Driver {
         }
         self.answer_awaited();
         self.look().await?;
+        self.recover().await?;
         self.arbitrate();
         self.plan();
         self.rest();
@@ -222,7 +228,7 @@ impl Driver {
         let rest = self.running.as_ref().map(Running::rest);
         let tick = match rest {
             _ if hurry => HURRY,
-            Some(rest) if rest.rests() => QUIET_TICK,
+            Some(rest) if rest.rests() && !self.recovery.is_lost() => QUIET_TICK,
             _ => TICK,
         };
         let tick = rt::now() + tick;
@@ -235,6 +241,7 @@ impl Driver {
             seats,
             conflicts,
             parts,
+            asked,
             ..
         } = self;
         tokio::select! {
@@ -246,6 +253,8 @@ impl Driver {
                 }
             }
             () = front.news() => {}
+            // The sender lives as long as the group's handles.
+            Ok(()) = asked.changed() => {}
             () = Running::news(running.as_mut()) => rt::sleep(PACE).await,
             () = seats.settled() => {}
             () = conflicts.settled() => {}
@@ -478,7 +487,7 @@ async fn failed(failure: &mut watch::Receiver<Option<Failure>>) -> String {
     }
 }
 
-fn founding_note(record: &Record) -> Result<Op, Ending> {
+pub(super) fn founding_note(record: &Record) -> Result<Op, Ending> {
     let bytes = wire::encode(record).map_err(|error| Ending::Halted(error.to_string()))?;
     Ok(Op::Note(notes::FOUNDING_NOTE, Some(bytes.into())))
 }

@@ -1,6 +1,6 @@
 //! The replica that runs here: starting it, following, and what follows from what it does.
 
-use std::{future::pending, sync::Arc};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use tracing::{info, warn};
 
@@ -134,7 +134,7 @@ impl Driver {
     ) -> Result<(), Ending> {
         self.stop_running().await;
         if recovers.is_some() {
-            self.descend(&charter).await?;
+            self.descend(&charter, Vec::new()).await?;
         }
         self.name_log(charter.epoch).await?;
         let tasks = self.parts.tasks.nested();
@@ -174,6 +174,7 @@ impl Driver {
 
     /// Stops what runs, and waits until nothing of it is left.
     pub(super) async fn stop_running(&mut self) {
+        self.recovery.release();
         self.front.serving().send_replace(None);
         self.parts.shared.set_route(None);
         self.end_rest();
@@ -194,8 +195,12 @@ impl Driver {
         }
     }
 
-    /// Makes the whole log the beginning of a descendant of its charter.
-    async fn descend(&mut self, charter: &Charter) -> Result<(), Ending> {
+    /// Makes the whole log the beginning of a descendant of its charter, in one write with `also`.
+    pub(super) async fn descend(
+        &mut self,
+        charter: &Charter,
+        mut also: Vec<Op>,
+    ) -> Result<(), Ending> {
         let halted = |error: &dyn std::fmt::Display| Ending::Halted(error.to_string());
         let state = self.log.state();
         let named = state.notes.get(&notes::EPOCH_NOTE);
@@ -216,7 +221,7 @@ impl Driver {
             None => self.snapshots.in_memory(self.front.group(), charter.epoch),
         };
         let name = charter.epoch.as_bytes().to_vec().into();
-        let also = vec![Op::Note(notes::EPOCH_NOTE, Some(name))];
+        also.push(Op::Note(notes::EPOCH_NOTE, Some(name)));
         let descended = machine.descend(&charter.founders, &store, also).await;
         descended.map_err(|error| halted(&error))
     }
@@ -318,7 +323,9 @@ impl Driver {
     pub(super) async fn look(&mut self) -> Result<(), Ending> {
         let me = self.front.me();
         let Some(running) = &mut self.running else {
-            self.announce(None);
+            if !self.recovery.is_bound() {
+                self.announce(None);
+            }
             return Ok(());
         };
         let (machine, raft) = (running.machine(), running.raft());
@@ -334,16 +341,24 @@ impl Driver {
             running.committed = true;
             self.front.tell(Input::Committed(epoch));
         }
-        if let Some(Superseded { winner, commands }) = machine.superseded.clone()
+        // Not before: a descendant inherits a verdict that its log holds.
+        if running.committed
+            && let Some(Superseded { winner, commands }) = machine.superseded.clone()
             && !std::mem::replace(&mut running.verdict, true)
         {
             self.front
                 .tell(Input::VerdictCommitted { winner, commands });
         }
+        // Who hears of a superseded charter and of any other joins the other.
+        let lives = machine.superseded.is_none();
         let claim = (running.committed && listed).then(|| Claim {
             charter: running.charter.clone(),
-            commands: machine.commands,
-            age: machine.uptime,
+            commands: machine.commands && lives,
+            age: if lives {
+                machine.uptime
+            } else {
+                Duration::ZERO
+            },
         });
         let leader = running.leader();
         let replica = running.replica.clone();
@@ -414,7 +429,7 @@ impl Lines for FrontLines {
         })
     }
 
-    fn rtt(&self, to: MemberId) -> Option<std::time::Duration> {
+    fn rtt(&self, to: MemberId) -> Option<Duration> {
         self.front.bond(&to)?.line.connection.rtt()
     }
 

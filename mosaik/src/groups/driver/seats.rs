@@ -10,11 +10,12 @@ use std::{
 use futures::future::BoxFuture;
 use tracing::{debug, info};
 
-use super::{run::Driver, running::Running};
+use super::run::Driver;
 use crate::{
     groups::{
         bonds::Control,
         error::Refusal,
+        front::Bond,
         proto::roster::{self, Facts, Membership, Preference, Role, Silence, View},
         raft::{self, ChangeError, Status},
     },
@@ -176,10 +177,13 @@ impl Driver {
         let silence = self.seats.silence.as_ref();
         let me = self.front.me();
         let mut facts = BTreeMap::new();
-        let bonds = self.front.bonds();
-        let bonded: BTreeMap<MemberId, _> =
-            bonds.into_iter().map(|bond| (bond.member, bond)).collect();
         let members = membership.members();
+        let epoch = self.running.as_ref().map(|running| running.charter().epoch);
+        // Who holds another charter takes no part in this one.
+        let apart = |bond: &Bond| bond.announces.is_some() && bond.announces != epoch;
+        let bonds = self.front.bonds().into_iter();
+        let bonds = bonds.filter(|bond| members.contains(&bond.member) || !apart(bond));
+        let bonded: BTreeMap<MemberId, _> = bonds.map(|bond| (bond.member, bond)).collect();
         for member in members.iter().chain(bonded.keys()) {
             let bond = bonded.get(member);
             let (lost, death, left) = self.front.fate(member);
@@ -252,7 +256,9 @@ impl Driver {
 
     /// The last membership that is known.
     pub(super) fn membership(&self) -> Option<Membership> {
-        let running: &Running = self.running.as_ref()?;
+        let Some(running) = &self.running else {
+            return self.recovery.membership().cloned();
+        };
         match running.raft() {
             Some(status) => status.membership,
             None => running.machine().membership.map(|known| (*known).clone()),

@@ -81,6 +81,19 @@ pub(crate) struct Charter {
 }
 
 impl Charter {
+    /// The charter that `founder` founds alone to recover this one.
+    pub(crate) fn descendant(&self, epoch: Epoch, founder: MemberId, round: u64) -> Self {
+        Self {
+            epoch,
+            group: self.group,
+            founders: BTreeSet::from([founder]),
+            parent: Some(self.epoch),
+            generation: self.generation.saturating_add(1),
+            round,
+            terms: self.terms,
+        }
+    }
+
     /// Whether it can found `group` with `founders` founders, each of another peer.
     pub(crate) fn is_sound(&self, group: GroupId, founders: usize) -> bool {
         let peers: BTreeSet<PeerId> = self.founders.iter().map(|member| member.peer).collect();

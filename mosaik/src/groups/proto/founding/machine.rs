@@ -9,7 +9,7 @@ use super::{
     bound::{Bound, Release},
     charter::{Charter, Epoch, MAX_FOUNDERS},
     message::{Awaited, Config, Heard, Input, Message, Output, Peer, Record, Timer},
-    verdict::{Claim, Verdict, verdict},
+    verdict::{Claim, Verdict, succeeds, verdict},
 };
 use crate::id::{MemberId, PeerId};
 
@@ -140,6 +140,7 @@ impl Founding {
             }
             Input::Committed(epoch) => self.on_committed(epoch),
             Input::VerdictCommitted { winner, commands } => self.on_verdict(winner, commands, out),
+            Input::Refounded(charter) => self.on_refounded(charter, out),
             Input::Persisted => self.unpersisted = self.unpersisted.saturating_sub(1),
             Input::TimerFired { timer, epoch } => self.on_timer(timer, epoch, out),
         }
@@ -356,6 +357,13 @@ impl Founding {
                     return;
                 }
             } else {
+                if bound.sealed && succeeds(&claim.charter, &bound.charter) {
+                    // It runs here, and is not left without the driver's word.
+                    out.push(Output::Conflict {
+                        by: from,
+                        theirs: claim.clone(),
+                    });
+                }
                 self.changed |= bound.is_open();
                 bound.pledge(me);
             }
@@ -555,19 +563,38 @@ impl Founding {
         let Some(bound) = self.bound.take_if(|bound| bound.recovering) else {
             return;
         };
-        let ancestor = bound.charter;
-        let charter = Charter {
-            epoch,
-            founders: BTreeSet::from([me]),
-            parent: Some(ancestor.epoch),
-            generation: ancestor.generation.saturating_add(1),
-            round: self.round.saturating_add(1),
-            ..ancestor
-        };
+        let round = self.round.saturating_add(1);
+        self.found_alone(bound.charter.descendant(epoch, me, round), out);
+    }
+
+    /// Goes over to a descendant of the charter that it runs, of which it is the only founder.
+    fn on_refounded(&mut self, charter: Charter, out: &mut Vec<Output>) {
+        let me = self.config.me;
+        let parent = charter.parent;
+        let holds = self.established.as_ref().map(|charter| charter.epoch);
+        let bound = self.bound.as_ref().filter(|bound| bound.started);
+        let runs = bound.map(|bound| bound.charter.epoch);
+        let heard = self.heard.as_ref();
+        let heard = heard.filter(|heard| heard.joining && !heard.fresh_boot);
+        let joins = heard.map(|heard| heard.claim.charter.epoch);
+        let of_ours = parent.is_some() && [holds, runs, joins].contains(&parent);
+        let sound = charter.is_sound(self.config.group, 1) && charter.founders.contains(&me);
+        if !of_ours || !sound || charter.round <= self.round || self.superseded.is_some() {
+            return;
+        }
+        self.established = None;
+        self.heard = None;
+        self.found_alone(charter, out);
+        self.changed = true;
+    }
+
+    /// Binds itself to a descendant that it founds alone, and seals it.
+    fn found_alone(&mut self, charter: Charter, out: &mut Vec<Output>) {
+        let recovers = charter.parent;
         self.bind(charter, out);
         if let Some(bound) = &mut self.bound {
-            bound.recovers = Some(ancestor.epoch);
-            bound.accept(&BTreeSet::from([me]));
+            bound.recovers = recovers;
+            bound.accept(&BTreeSet::from([self.config.me]));
         }
     }
 

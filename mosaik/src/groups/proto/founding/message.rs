@@ -145,6 +145,9 @@ pub(crate) enum Input {
         /// Whether a command was ever acknowledged under the losing one.
         commands: bool,
     },
+    /// The quorum of the charter that this member runs is lost, and its log was made the beginning of this
+    /// descendant, which this member alone founds.
+    Refounded(Charter),
     /// The oldest record that was to be persisted, and was not confirmed yet, is on disk.
     Persisted,
     /// A timer that was set has fired.

@@ -54,7 +54,7 @@ pub(crate) fn verdict(ours: &Claim, theirs: &Claim) -> Verdict {
 
 /// Whether `charter` descends from `other`. Only the parent is recorded, so of charters that lie two
 /// generations or more apart the later is taken for a descendant.
-fn succeeds(charter: &Charter, other: &Charter) -> bool {
+pub(crate) fn succeeds(charter: &Charter, other: &Charter) -> bool {
     let child = charter.parent == Some(other.epoch) && charter.generation > other.generation;
     child || charter.generation > other.generation.saturating_add(1)
 }

@@ -19,10 +19,6 @@
 mod plan;
 mod quorum;
 mod reason;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "re-founding is not acted on yet")
-)]
 mod recover;
 mod silence;
 mod view;
@@ -30,12 +26,13 @@ mod view;
 pub(crate) use plan::{Change, Step, explain, plan};
 pub(crate) use quorum::{Death, quorum};
 pub(crate) use reason::Reason;
+pub(crate) use recover::{DEVELOPMENT, Loss, Replica, Waiting, refound};
 pub(crate) use silence::{Input, Silence};
 pub(crate) use view::{Facts, Membership, Options, Preference, Role, View};
 #[cfg(test)]
 use {
     quorum::{Quorum, majority, provably_dead},
-    recover::{Cause, Loss, Replica, refound},
+    recover::Cause,
     view::{Fate, LogId},
 };
 

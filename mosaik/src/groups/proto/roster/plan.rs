@@ -14,7 +14,7 @@ use std::{
 use super::{
     quorum::{Quorum, quorum},
     reason::Reason,
-    view::{Fate, HAND_OVER_PAUSE, LogId, Role, SPARES, View},
+    view::{Fate, HAND_OVER_PAUSE, HAND_OVER_TIME, LogId, Role, SPARES, View},
 };
 use crate::id::{MemberId, PeerId};
 
@@ -96,20 +96,32 @@ fn step(view: &View, reasons: &mut Vec<Reason>) -> Option<Step> {
     if membership.leaving.is_some() {
         return Some(Step::FinishJoint);
     }
-    abdicate(view, reasons)
+    let goes = is_to_go(view);
+    if goes
+        && view
+            .last_hand_over
+            .is_some_and(|tried| view.since(tried) < HAND_OVER_TIME)
+    {
+        return None;
+    }
+    let abdicate = if goes { abdicate(view, reasons) } else { None };
+    abdicate
         .or_else(|| change_voters(view, reasons))
         .or_else(|| drop_learners(view))
         .or_else(|| add_learners(view, reasons))
         .or_else(|| yield_leadership(view, reasons))
 }
 
-/// A leader that is to be removed, or about to shut down, hands over first.
+/// Whether the leader is to be removed, or about to shut down.
+fn is_to_go(view: &View) -> bool {
+    view.facts.get(&view.leader).is_some_and(|facts| {
+        let goes = facts.departed || view.fate(&view.leader) != Fate::Live;
+        goes || !view.membership.votes(&view.leader)
+    })
+}
+
+/// A leader that is to go hands over first.
 fn abdicate(view: &View, reasons: &mut Vec<Reason>) -> Option<Step> {
-    let facts = view.facts.get(&view.leader)?;
-    let goes = facts.departed || view.fate(&view.leader) != Fate::Live;
-    if !goes && view.membership.votes(&view.leader) {
-        return None;
-    }
     let successor = successor(view);
     if successor.is_none() {
         reasons.push(Reason::NoSuccessor);

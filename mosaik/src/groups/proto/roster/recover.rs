@@ -169,6 +169,16 @@ pub(crate) enum Waiting {
     },
 }
 
+impl Loss {
+    /// Voters that are neither reachable nor known to be dead.
+    pub(crate) fn unfenced(&self) -> BTreeSet<MemberId> {
+        let voters = self.membership.configs().flatten().copied();
+        voters
+            .filter(|m| !self.survivors.contains_key(m) && !self.evidence.contains_key(m))
+            .collect()
+    }
+}
+
 impl Cause {
     /// What makes a group re-form by itself in time.
     fn why(self) -> &'static str {
@@ -198,7 +208,7 @@ pub(crate) fn refound(loss: &Loss) -> Result<Descendant, Waiting> {
         founders: founders(loss, founder),
         last: replica.last,
         cause,
-        unfenced: missing(loss),
+        unfenced: loss.unfenced(),
     })
 }
 
@@ -236,7 +246,7 @@ fn cause(loss: &Loss) -> Result<Cause, Waiting> {
 
 /// Whether no majority of this membership, and none of a later one, can exist besides the survivors.
 fn proven(loss: &Loss) -> Result<(), Waiting> {
-    let missing = missing(loss);
+    let missing = loss.unfenced();
     let known = loss.membership.log_id;
     if loss.options.durable {
         return Err(Waiting::Durable { missing });
@@ -271,14 +281,6 @@ fn proven(loss: &Loss) -> Result<(), Waiting> {
         }
     }
     Ok(())
-}
-
-/// Voters that are neither reachable nor known to be dead.
-fn missing(loss: &Loss) -> BTreeSet<MemberId> {
-    let voters = loss.membership.configs().flatten().copied();
-    voters
-        .filter(|m| !loss.survivors.contains_key(m) && !loss.evidence.contains_key(m))
-        .collect()
 }
 
 /// The founder and the others it founds with: survivors first, voters before learners, then newcomers;

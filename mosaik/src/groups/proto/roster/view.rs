@@ -21,6 +21,8 @@ pub(crate) const FEWEST: usize = 3;
 pub(crate) const CAUGHT_UP: u64 = 1024;
 /// How long after an attempt to hand leadership to a better suited voter the next one is made.
 pub(crate) const HAND_OVER_PAUSE: Duration = Duration::from_secs(10);
+/// How long a voter that a leader on its way out hands over to may take to be elected, before that is tried again.
+pub(crate) const HAND_OVER_TIME: Duration = Duration::from_millis(200);
 
 /// The effective membership of a Raft group: the last one in the leader's log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

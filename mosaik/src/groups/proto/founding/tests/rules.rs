@@ -277,6 +277,78 @@ fn the_last_one_left_forgets_or_recovers() {
     }
 }
 
+/// Whatever it runs the charter as: founder or newcomer, established or not.
+#[test]
+fn who_lost_its_quorum_goes_over_to_a_descendant() {
+    let charter = charter(1, 1);
+    let child = |me: usize| charter.descendant(epoch(2), member(me, 0), 2);
+    let mut sealed = Member::of_three(1);
+    sealed.seal(&charter);
+    let mut founder = Member::of_three(1);
+    founder.seal(&charter);
+    founder.tell(Input::Committed(epoch(1)));
+    let mut newcomer = Member::of_three(3);
+    newcomer.hear(0, Message::Established(claim(charter.clone())));
+    let mut member = Member::of_three(3);
+    member.hear(0, Message::Established(claim(charter.clone())));
+    member.tell(Input::Committed(epoch(1)));
+    for (me, mut this) in [(1, sealed), (1, founder), (3, newcomer), (3, member)] {
+        let out = this.tell(Input::Refounded(child(me)));
+        let starts = Output::StartRaft {
+            charter: child(me),
+            recovers: Some(epoch(1)),
+        };
+        assert!(out.contains(&starts), "{out:?}");
+        let erases = |o: &Output| matches!(o, Output::StopRaft(_) | Output::Leave(_));
+        assert!(
+            !out.iter().any(erases),
+            "the log is the descendant's: {out:?}"
+        );
+        assert!(this.founding.may_answer_raft(epoch(2)));
+        assert!(!this.founding.may_answer_raft(epoch(1)));
+        this.tell(Input::Committed(epoch(2)));
+        assert_eq!(this.founding.record().established, Some(child(me)));
+        // What it held before is of no interest, and a pledge against it would be false.
+        let out = this.hear(0, Message::Pledged(charter.clone()));
+        assert!(sent(&out).is_empty());
+    }
+}
+
+/// Its log is not given up for what founding hears: the driver decides what becomes of it.
+#[test]
+fn who_runs_a_charter_that_is_not_established_tells_of_a_descendant() {
+    let charter = charter(1, 1);
+    let mut second = Member::of_three(1);
+    second.seal(&charter);
+    let other = claim(self::charter(3, 2));
+    let out = second.hear(2, Message::Established(other));
+    assert!(!out.iter().any(|o| matches!(o, Output::Conflict { .. })));
+    let theirs = claim(charter.descendant(epoch(2), member(0, 0), 2));
+    let out = second.hear(0, Message::Established(theirs.clone()));
+    let by = member(0, 0);
+    assert!(out.contains(&Output::Conflict { by, theirs }), "{out:?}");
+    assert!(second.founding.may_answer_raft(epoch(1)));
+}
+
+#[test]
+fn a_descendant_of_another_charter_or_founder_is_ignored() {
+    let charter = charter(1, 1);
+    let me = member(1, 0);
+    let other = self::charter(3, 1).descendant(epoch(2), me, 2);
+    let not_me = charter.descendant(epoch(2), member(0, 0), 2);
+    let stale = charter.descendant(epoch(2), me, 1);
+    let unrelated = self::charter(4, 2);
+    for wrong in [other, not_me, stale, unrelated] {
+        let mut second = Member::of_three(1);
+        second.seal(&charter);
+        second.tell(Input::Committed(epoch(1)));
+        let before = second.founding.record();
+        let out = second.tell(Input::Refounded(wrong));
+        assert!(!starts(&out, 2) && !starts(&out, 4));
+        assert_eq!(second.founding.record(), before);
+    }
+}
+
 /// A founder that is silent is not known to be dead: the one that has sealed waits for it.
 #[test]
 fn a_silent_founder_is_waited_for_and_its_next_boot_frees() {

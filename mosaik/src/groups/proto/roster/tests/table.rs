@@ -356,6 +356,13 @@ fn a_leader_that_goes_hands_over_first() {
     check(view(&[1], &[]).with(n(1), leaving), None, &[waits]);
     let avoids = view(&[1, 2, 3], &[]).with(n(2), |f| f.preference = Preference::Avoid);
     check(avoids.with(n(1), leaving), to(3), &[]);
+    let tried = |ago: u64| {
+        let mut tried = view(&[1, 2, 3], &[]).with(n(1), leaving);
+        tried.last_hand_over = Some(tried.now - ago);
+        tried
+    };
+    check(tried(199), None, &[]);
+    check(tried(200), to(2), &[]);
 }
 
 #[test]
