@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tracing::{Instrument as _, info_span, warn};
 
 use super::{
@@ -19,7 +19,7 @@ use super::{
     machine::{Hosted, Local, Machine, StateMachine},
     options::{Durability, Options, Preference},
     proto::founding::message::Awaited,
-    raft,
+    raft::Slots,
     shared::{Ended, Shared},
     status::{GroupExplanation, Phase},
     storage::Storage,
@@ -68,7 +68,7 @@ struct Inner {
     durable: watch::Sender<Disk>,
     volatile: Storage,
     /// Taken by whoever sends a snapshot.
-    slots: Arc<Semaphore>,
+    slots: Slots,
 }
 
 /// The storage on disk. Opened anew when it fails, or could not be opened.
@@ -121,7 +121,7 @@ impl Groups {
             state: Mutex::default(),
             durable: watch::Sender::new(Disk::Opening),
             volatile,
-            slots: raft::slots(),
+            slots: Slots::default(),
         };
         Self {
             inner: Arc::new(inner),

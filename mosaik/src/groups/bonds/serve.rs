@@ -9,12 +9,15 @@ use super::{Bonds, Control, Header, table::Line};
 use crate::{
     rt,
     transport::{CloseCode, Connection, Halves, Link, LinkError, RecvHalf, SendHalf},
+    wire,
 };
 
 /// Largest header of a stream, in bytes.
 const MAX_HEADER: usize = 1024;
 /// Largest control message, in bytes.
 const MAX_CONTROL: usize = 64 * 1024;
+/// Control messages that are written at once.
+const MAX_BATCH: usize = 1024;
 /// How long a stream may take to say what it is for.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -115,7 +118,7 @@ fn start_control(bonds: &Bonds, connection: &Connection, halves: Halves) {
     let (tasks, receiving) = (bonds.tasks(), bonds.clone());
     let sending = line.clone();
     tasks.spawn(async move {
-        let mut tx = tx;
+        let mut tx = tx.into_half();
         if let Err(error) = send(&mut tx, messages).await {
             debug!(%error, "control messages cannot be sent");
             let reason = "the control stream broke";
@@ -134,12 +137,16 @@ fn start_control(bonds: &Bonds, connection: &Connection, halves: Halves) {
     });
 }
 
-async fn send(
-    tx: &mut crate::transport::LinkSender<Control>,
-    mut messages: mpsc::Receiver<Control>,
-) -> Result<(), LinkError> {
-    while let Some(message) = messages.recv().await {
-        tx.send(&message).await?;
+/// Sends what there is, many messages at once: where a thousand groups begin, one at a time would not keep up.
+async fn send(tx: &mut SendHalf, mut messages: mpsc::Receiver<Control>) -> Result<(), LinkError> {
+    let mut batch = Vec::new();
+    let mut frames = Vec::new();
+    while messages.recv_many(&mut batch, MAX_BATCH).await > 0 {
+        for message in batch.drain(..) {
+            frames.extend(wire::encode_frame(&message, MAX_CONTROL)?);
+        }
+        tx.write_all(&frames).await?;
+        frames.clear();
     }
     Ok(())
 }

@@ -3,9 +3,10 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tracing::{debug, warn};
 
 use super::{
@@ -21,8 +22,11 @@ use crate::{
     transport::{CloseCode, Connection, Pool},
 };
 
-/// Control messages that wait to be sent to a peer; one that does not take them is disconnected.
-const BACKLOG: usize = 4096;
+/// Control messages that wait to be sent to a peer; one that does not take them is disconnected. It has to hold
+/// what a thousand groups say at once.
+const BACKLOG: usize = 16_384;
+/// How often at most the catalog is told of changes: with a thousand groups each costs something.
+const ANNOUNCE_PACE: Duration = Duration::from_millis(20);
 /// Groups that a peer may take part in, as far as this node remembers.
 const MAX_PRESENCES: usize = 4096;
 
@@ -41,6 +45,8 @@ struct Inner {
     /// Counts changes of the groups of this node.
     groups: watch::Sender<u64>,
     beats: Beats,
+    /// Something is to be said in the catalog.
+    announces: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -112,6 +118,7 @@ impl Bonds {
             state: Mutex::default(),
             groups: watch::Sender::new(0),
             beats: Beats::default(),
+            announces: Notify::new(),
         };
         let bonds = Self {
             inner: Arc::new(inner),
@@ -119,6 +126,7 @@ impl Bonds {
         tasks.spawn(serve::run(bonds.clone(), connections));
         tasks.spawn(dial::run(bonds.clone()));
         tasks.spawn(beats::run(bonds.clone()));
+        tasks.spawn(bonds.clone().announce_changes());
         bonds
     }
 
@@ -205,8 +213,21 @@ impl Bonds {
         !matches!(status.rendezvous, RendezvousStatus::Starting)
     }
 
-    /// Says in the catalog which groups this node takes part in, and which charters it holds.
+    /// Says in the catalog which groups this node takes part in, and which charters it holds: soon, and once for
+    /// all that changes at once.
     pub(crate) fn announce(&self) {
+        self.inner.announces.notify_one();
+    }
+
+    async fn announce_changes(self) {
+        loop {
+            self.inner.announces.notified().await;
+            self.announce_now();
+            rt::sleep(ANNOUNCE_PACE).await;
+        }
+    }
+
+    fn announce_now(&self) {
         let fronts = self.fronts();
         let groups = fronts.iter().map(|front| GroupInfo {
             name: front.shared().name().into(),

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use super::{conflict::Conflicts, recover::Recovery, rest::Rest, running::Running, seats::Seats};
@@ -25,6 +24,7 @@ use crate::{
             },
             quiesce::Event,
         },
+        raft::Slots,
         shared::{Asked, Ended, Shared},
         storage::{Failure, GroupLog, Op, Storage, WriteError},
     },
@@ -57,8 +57,7 @@ pub(crate) struct Parts {
     pub(crate) storage: Storage,
     /// Where snapshots are kept, if on disk.
     pub(crate) dir: Option<PathBuf>,
-    /// Taken by whoever sends a snapshot, on this node.
-    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) slots: Slots,
     pub(crate) tasks: Tasks,
     pub(crate) stop: watch::Receiver<Stop>,
 }

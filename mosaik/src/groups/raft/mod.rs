@@ -26,9 +26,8 @@ mod wire;
 
 pub(crate) use log::RaftLog;
 pub(crate) use machine::{Applied, Progress as MachineStatus, RaftMachine};
-pub(crate) use network::{LineError, Lines, Purpose, Timing};
+pub(crate) use network::{LineError, Lines, Purpose, Slots, Timing};
 pub(crate) use node::{ChangeError, Config, Node, ProposeError, ReadError};
 pub(crate) use serve::serve;
-pub(crate) use snapshot::slots;
 pub(crate) use status::{Role, Status};
 pub(crate) use types::Proposal;

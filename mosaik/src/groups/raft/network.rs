@@ -30,7 +30,7 @@ use tokio::sync::Semaphore;
 use super::{
     pipeline::{self, Line},
     pulse::Pulse,
-    snapshot,
+    snapshot::{self, MAX_SNAPSHOTS},
     types::{self, RaftLogId, RaftVote, Types},
     wire::{self, CALL_FRAME, Call, CallAnswer, Offence},
 };
@@ -109,14 +109,33 @@ impl Default for Timing {
     }
 }
 
+/// Questions whether to stand for election that a node has under way at once. Where more groups than that have lost
+/// their leaders, they elect a few at a time: all at once would keep each other from being in time.
+const MAX_QUESTIONS: usize = 64;
+
+/// What the groups of a node share out among themselves. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Slots {
+    pub(super) snapshots: Arc<Semaphore>,
+    questions: Arc<Semaphore>,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self {
+            snapshots: Arc::new(Semaphore::new(MAX_SNAPSHOTS)),
+            questions: Arc::new(Semaphore::new(MAX_QUESTIONS)),
+        }
+    }
+}
+
 /// What all clients of a member share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) me: MemberId,
     pub(super) timing: Timing,
     pub(super) lines: Arc<dyn Lines>,
-    /// How many snapshots this process may send at once.
-    pub(super) snapshots: Arc<Semaphore>,
+    pub(super) slots: Slots,
     pub(super) pulse: Arc<Pulse>,
 }
 
@@ -345,6 +364,10 @@ impl RaftNetworkV2<Types> for Client {
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         self.shared.pulse.stands();
+        let Ok(_slot) = self.shared.slots.questions.try_acquire() else {
+            let error = CallError::Busy;
+            return Err(error.of(&self.shared, self.target, RPCTypes::Vote));
+        };
         let call = Call::PreVote {
             vote: types::vote(&rpc.vote),
             last: ours(rpc.last_log_id.as_ref()),
@@ -408,6 +431,8 @@ pub(super) enum CallError {
     Line(#[from] LineError),
     #[error(transparent)]
     Link(#[from] LinkError),
+    #[error("too many groups of this node elect at once")]
+    Busy,
     #[error("nothing was heard for {0:?}")]
     Late(Duration),
     #[error(transparent)]

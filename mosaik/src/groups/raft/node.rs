@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{
     core::{self, Core, Members},
     log::RaftLog,
-    network::{Lines, Network, Shared, Timing},
+    network::{Lines, Network, Shared, Slots, Timing},
     pulse::{self, Pulse},
     serve::Server,
     status::{self, Role, Status},
@@ -151,7 +151,7 @@ impl Node {
         machine: SM,
         store: Store,
         lines: Arc<dyn Lines>,
-        snapshots: Arc<Semaphore>,
+        slots: Slots,
         tasks: &Tasks,
     ) -> Result<Self, StartError>
     where
@@ -170,7 +170,7 @@ impl Node {
             me,
             timing,
             lines: lines.clone(),
-            snapshots,
+            slots,
             pulse: pulse.clone(),
         });
         let raft = Raft::new(me, raft_config, network, log.clone(), machine).await;

@@ -3,7 +3,7 @@
 //! A transfer that breaks is begun anew, and goes on where it was if it is the same snapshot. Flow is that of
 //! the stream. Nothing is waited for longer than [`PROGRESS`].
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use bytes::Bytes;
 use openraft::{
@@ -73,7 +73,7 @@ async fn transfer(
     snapshot: &Snapshot,
 ) -> Result<Vote, SendError> {
     // The semaphore is never closed.
-    let _permit = shared.snapshots.acquire().await.ok();
+    let _permit = shared.slots.snapshots.acquire().await.ok();
     let halves = open(shared, to, Purpose::Snapshot).await?;
     let Link { mut tx, mut rx } = Link::<Offer, OfferAnswer>::new(halves, OFFER_FRAME);
     let header = snapshot.header();
@@ -237,9 +237,4 @@ fn meta(header: &Header) -> Result<SnapshotMetaOf<Types>, Offence> {
         last_log_id: Some(types::raft_log_id(header.last)),
         last_membership: StoredMembership::new(at, membership),
     })
-}
-
-/// A semaphore for the snapshots that a process sends.
-pub(crate) fn slots() -> Arc<tokio::sync::Semaphore> {
-    Arc::new(tokio::sync::Semaphore::new(MAX_SNAPSHOTS))
 }

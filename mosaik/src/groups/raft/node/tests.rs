@@ -27,7 +27,7 @@ use super::*;
 use crate::{
     groups::{
         machine::Frozen,
-        raft::{LineError, Purpose, serve, slots},
+        raft::{LineError, Purpose, Slots, serve},
         storage::Storage,
     },
     id::{NetworkId, PeerAddr, PeerId, SecretKey},
@@ -170,7 +170,7 @@ impl World {
             machine.clone(),
             Store::memory(GroupId::from_name(GROUP), EPOCH),
             lines.clone(),
-            slots(),
+            Slots::default(),
             &tasks,
         );
         let node = node.await.unwrap();

@@ -18,7 +18,7 @@ async fn pre_vote(host: &Host, to: MemberId) -> Result<bool, RPCError<Types>> {
         me: host.me,
         timing: Timing::default(),
         lines: host.lines.clone(),
-        snapshots: slots(),
+        slots: Slots::default(),
         pulse: Arc::default(),
     });
     let mut client = network.new_client(to, &EmptyNode::new()).await;
