@@ -251,12 +251,13 @@ impl Driver {
                     return Err(Ending::Asked);
                 }
             }
+            // Before the news, of which a busy group always has some.
+            () = seats.settled() => rt::sleep(PACE).await,
+            () = conflicts.settled() => rt::sleep(PACE).await,
             () = front.news() => {}
             // The sender lives as long as the group's handles.
             Ok(()) = asked.changed() => {}
             () = Running::news(running.as_mut()) => rt::sleep(PACE).await,
-            () = seats.settled() => {}
-            () = conflicts.settled() => {}
             () = rt::sleep_until(until) => {}
         }
         self.fire();
