@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeSet,
+    future::pending,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +19,7 @@ use tokio::sync::{Mutex as Turn, Semaphore};
 use tracing::debug;
 
 use super::{
-    error::{GroupError, Refusal},
+    error::{GroupError, Refusal, Unavailable},
     machine::{Item, ItemReply},
     proposer::{Failed, MAX_ITEM},
     proto::{
@@ -27,6 +28,7 @@ use super::{
     },
     route::Route,
     shared::{Ended, Shared},
+    status::GroupStatus,
 };
 use crate::rt::{self, lock, watch};
 
@@ -119,8 +121,10 @@ impl Client {
             .unwrap_or(MAX_KIB)
             .clamp(1, MAX_KIB);
         let closed = |_| GroupError::Closed;
-        let _place = client.under_way.acquire().await.map_err(closed)?;
-        let _room = client.kib.acquire_many(kib).await.map_err(closed)?;
+        let place = unless_shut(&shared, client.under_way.acquire());
+        let _place = place.await?.map_err(closed)?;
+        let room = unless_shut(&shared, client.kib.acquire_many(kib));
+        let _room = room.await?.map_err(closed)?;
         let mut attempt = Attempt {
             shared: shared.clone(),
             place: None,
@@ -129,7 +133,13 @@ impl Client {
         };
         let mut routes = shared.routes();
         loop {
-            let route = usable(&shared, &mut routes).await?;
+            // What was sent may be applied, whatever becomes of the log here.
+            let route = usable(&shared, &mut routes);
+            let route = if attempt.sent.load(Ordering::Relaxed) {
+                route.await?
+            } else {
+                unless_shut(&shared, route).await??
+            };
             match attempt.run(&route, count, &commands).await? {
                 Some(outputs) => return Ok(outputs),
                 None => pause(&mut routes).await,
@@ -141,7 +151,7 @@ impl Client {
     pub(crate) async fn read(shared: &Arc<Shared>) -> Result<(), GroupError> {
         let mut routes = shared.routes();
         loop {
-            let route = match usable(shared, &mut routes).await {
+            let route = match unless_shut(shared, usable(shared, &mut routes)).await? {
                 // Nothing was applied behind the verdict, which this replica has applied.
                 Err(GroupError::Superseded) => return Ok(()),
                 route => route?,
@@ -153,8 +163,7 @@ impl Client {
             match found {
                 Ok(None) => return Ok(()),
                 Ok(Some(index)) => {
-                    shared.progress().reach(index).await;
-                    return Ok(());
+                    return unless_shut(shared, shared.progress().reach(index)).await;
                 }
                 Err(failed) => {
                     debug!(?failed, "a round of queries is asked again");
@@ -300,6 +309,28 @@ async fn usable(
         Ok(Ok(Some(route))) => Ok(route.clone()),
         Ok(Err(ended)) => Err(ended.error()),
         Ok(Ok(None)) | Err(_) => Err(shared.gone()),
+    }
+}
+
+/// Waits for something, unless the log here cannot be opened. What is there already costs nothing.
+async fn unless_shut<T>(
+    shared: &Shared,
+    awaited: impl Future<Output = T>,
+) -> Result<T, GroupError> {
+    let shut = async {
+        let mut status = shared.status().subscribe();
+        let shut =
+            |status: &GroupStatus| matches!(status.unavailable, Some(Unavailable::Storage { .. }));
+        let known = status.wait_for(shut).await.ok();
+        match known.and_then(|status| status.unavailable.clone()) {
+            Some(why) => why,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        there = awaited => Ok(there),
+        why = shut => Err(GroupError::Unavailable(why)),
     }
 }
 

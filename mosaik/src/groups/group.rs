@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    future::pending,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -23,7 +22,7 @@ use super::{
     handle::{self, Joined},
     machine::{Local, MAX_COMMANDS, StateMachine},
     pending::Pending,
-    status::{GroupExplanation, GroupStatus, Phase},
+    status::{GroupExplanation, Phase},
 };
 use crate::{
     id::{GroupId, PeerId},
@@ -137,9 +136,7 @@ impl<M: StateMachine> Group<M> {
     /// See [`GroupError`].
     pub async fn read<R>(&self, look: impl FnOnce(&M) -> R) -> Result<R, GroupError> {
         let shared = &self.joined.shared;
-        let sent = AtomicBool::new(false);
-        let ready = self.unless_shut(Client::read(shared), &sent);
-        let ready = rt::timeout(self.timeout(), ready).await;
+        let ready = rt::timeout(self.timeout(), Client::read(shared)).await;
         match ready {
             Ok(ready) => ready?,
             Err(_) => return Err(GroupError::Unavailable(self.unavailable())),
@@ -299,40 +296,13 @@ impl<M: StateMachine> Group<M> {
         let executing = Client::execute(shared, count, commands, sent.clone());
         let mut executing = async move { finish(&executing.await?) }.boxed();
         let after = self.timeout();
-        let executed = self.unless_shut(&mut executing, &sent);
-        match rt::timeout(after, executed).await {
+        match rt::timeout(after, &mut executing).await {
             Ok(result) => result,
             Err(_) if sent.load(Ordering::Relaxed) => {
                 let pending = Pending::new(executing, self.joined.shared.tasks());
                 Err(GroupError::Timeout { after, pending })
             }
             Err(_) => Err(GroupError::Unavailable(self.unavailable())),
-        }
-    }
-
-    /// Waits for an answer, unless nothing was `sent` and the log here cannot be opened.
-    async fn unless_shut<T>(
-        &self,
-        answer: impl Future<Output = Result<T, GroupError>>,
-        sent: &AtomicBool,
-    ) -> Result<T, GroupError> {
-        let mut status = self.joined.shared.status().subscribe();
-        let shut = async {
-            let shut = |status: &GroupStatus| {
-                let why = status.unavailable.as_ref();
-                let shut = why.is_some_and(|why| matches!(why, Unavailable::Storage { .. }));
-                shut && !sent.load(Ordering::Relaxed)
-            };
-            let known = status.wait_for(shut).await.ok();
-            match known.and_then(|status| status.unavailable.clone()) {
-                Some(why) => why,
-                None => pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            answer = answer => answer,
-            why = shut => Err(GroupError::Unavailable(why)),
         }
     }
 
