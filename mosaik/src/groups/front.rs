@@ -391,10 +391,7 @@ impl Front {
                 to,
                 message,
                 ..
-            } => {
-                let from = MemberId { peer, boot: from };
-                self.quiesce(line, epoch, (from, to), message);
-            }
+            } => self.quiesce(line, epoch, (from, to), message),
             // It is about no group.
             Control::Beat => {}
             Control::Verdict {
@@ -504,12 +501,11 @@ impl Front {
 
     /// A peer has sent a founding message.
     fn founding_message(&self, line: &Line, from: u64, to: u64, message: Message) {
-        let peer = line.connection.peer();
-        let from = MemberId { peer, boot: from };
-        if !self.is_bonded(&from, &line.connection) || self.me().boot != to {
-            return;
-        }
         let mut core = self.core();
+        let Some(from) = core.sender(line, from, to) else {
+            return;
+        };
+        let peer = from.peer;
         if let (Message::Established(claim), Some(bond)) = (&message, core.bonds.get_mut(&peer)) {
             bond.announces = Some(claim.charter.epoch);
             if !self.writer {
@@ -558,24 +554,19 @@ impl Front {
 
     /// A leader says that this member is none any more.
     fn removed(&self, line: &Line, from: u64, to: u64) {
-        let peer = line.connection.peer();
-        let from = MemberId { peer, boot: from };
-        if self.is_bonded(&from, &line.connection) && self.me().boot == to {
-            self.core().notices.push_back(Notice::Removed);
+        let mut core = self.core();
+        if core.sender(line, from, to).is_some() {
+            core.notices.push_back(Notice::Removed);
+            drop(core);
             self.news.notify_one();
         }
     }
 
     /// A member reports that the quorum of its charter is lost.
     fn reported(&self, line: &Line, from: u64, to: u64, report: Report) {
-        let peer = line.connection.peer();
-        let from = MemberId { peer, boot: from };
         let mut core = self.core();
-        let for_me = core.me.boot == to;
-        if let Some(bond) = core.bonds.get_mut(&peer)
-            && bond.member == from
-            && bond.line.connection.stable_id() == line.connection.stable_id()
-            && for_me
+        if let Some(from) = core.sender(line, from, to)
+            && let Some(bond) = core.bonds.get_mut(&from.peer)
         {
             bond.report = Some((rt::now(), report));
         }
@@ -588,16 +579,17 @@ impl Front {
         &self,
         line: &Line,
         epoch: Epoch,
-        (from, to): (MemberId, u64),
+        (from, to): (u64, u64),
         message: quiesce::Message,
     ) {
-        if self.is_bonded(&from, &line.connection) && self.me().boot == to {
-            let notice = Notice::Quiesce {
+        let mut core = self.core();
+        if let Some(from) = core.sender(line, from, to) {
+            core.notices.push_back(Notice::Quiesce {
                 epoch,
                 from,
                 message,
-            };
-            self.core().notices.push_back(notice);
+            });
+            drop(core);
             self.news.notify_one();
         }
     }
@@ -706,6 +698,14 @@ impl Front {
 }
 
 impl Core {
+    /// Who has sent a message on a line as boot `from` to this one's boot `to`, if that is a bonded member and
+    /// it is meant for this one.
+    fn sender(&self, line: &Line, from: u64, to: u64) -> Option<MemberId> {
+        let bond = self.bonds.get(&line.connection.peer())?;
+        let same = bond.line.connection.stable_id() == line.connection.stable_id();
+        (same && bond.member.boot == from && self.me.boot == to).then_some(bond.member)
+    }
+
     fn tell(&mut self, input: Input) {
         if let Some(founding) = &mut self.founding {
             let mut out = Vec::new();
