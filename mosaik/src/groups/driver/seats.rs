@@ -97,8 +97,7 @@ impl Seats {
             });
         }
         // Who votes alone needs nobody to confirm it.
-        let alone = membership.leaving.is_none() && membership.voters.len() == 1;
-        if let Some(at) = status.confirmed.or(alone.then_some(now)) {
+        if let Some(at) = status.confirmed.or(membership.one_votes().then_some(now)) {
             let at = self.millis(at);
             self.hear(roster::Input::Confirmed { at });
         }

@@ -233,11 +233,7 @@ impl Node {
         let weight = weight.saturating_add(1).min(MAX_PENDING);
         let permit = self.inner.pending.clone().acquire_many_owned(weight).await;
         let permit = permit.map_err(|_| ProposeError::Stopped)?;
-        self.confirm().await.map_err(|error| match error {
-            ReadError::NotLeader { leader } => ProposeError::NotLeader { leader },
-            ReadError::NotConfirmed => ProposeError::NotLeader { leader: None },
-            ReadError::Stopped => ProposeError::Stopped,
-        })?;
+        self.confirm().await?;
         let proposed = self.core().propose(proposal).await;
         Ok(Proposed {
             outcome: proposed.map_err(|_| ProposeError::Stopped)?,
@@ -287,11 +283,7 @@ impl Node {
         if at != Some(change.based_on) {
             return Err(ChangeError::Outdated);
         }
-        self.confirm().await.map_err(|error| match error {
-            ReadError::NotLeader { leader } => ChangeError::NotLeader { leader },
-            ReadError::NotConfirmed => ChangeError::NotLeader { leader: None },
-            ReadError::Stopped => ChangeError::Stopped,
-        })?;
+        self.confirm().await?;
         let members = match &change.step {
             Step::HandOver(to) => return self.hand_over(*to).await,
             step => members(step),
@@ -321,9 +313,8 @@ impl Node {
         let mut status = self.inner.status.clone();
         let term = status.borrow().term;
         async move {
-            let lost = |status: &Status| status.term != term || status.role != Role::Leader;
             // If nobody says so any more, it has stopped.
-            drop(status.wait_for(lost).await);
+            drop(status.wait_for(|status| !status.leads_in(term)).await);
         }
     }
 
@@ -358,6 +349,11 @@ impl Node {
     /// Tells when it rests and wakes.
     pub(crate) fn awake(&self) -> watch::Receiver<bool> {
         self.inner.pulse.awake()
+    }
+
+    /// Whether it is awake.
+    pub(crate) fn is_awake(&self) -> bool {
+        self.inner.pulse.is_awake()
     }
 
     /// Counts what was asked of it that leaves no entry.
@@ -544,6 +540,26 @@ pub(crate) enum ChangeError {
     /// The status says why.
     #[error("this member has stopped")]
     Stopped,
+}
+
+impl From<ReadError> for ProposeError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::NotLeader { leader } => Self::NotLeader { leader },
+            ReadError::NotConfirmed => Self::NotLeader { leader: None },
+            ReadError::Stopped => Self::Stopped,
+        }
+    }
+}
+
+impl From<ReadError> for ChangeError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::NotLeader { leader } => Self::NotLeader { leader },
+            ReadError::NotConfirmed => Self::NotLeader { leader: None },
+            ReadError::Stopped => Self::Stopped,
+        }
+    }
 }
 
 impl ChangeError {

@@ -23,7 +23,10 @@ use super::{
     serve::Server,
     status::{Role, Status},
 };
-use crate::rt::{self, watch};
+use crate::{
+    groups::proto::roster::Membership,
+    rt::{self, watch},
+};
 
 /// Elections in a row that may fail before members stand less often.
 const PATIENCE: u32 = 3;
@@ -150,7 +153,8 @@ pub(super) async fn beat(
             let (active, alone) = {
                 let status = status.borrow();
                 let active = status.confirmed.map_or(began, |at| at.max(began));
-                (active, votes_alone(&status))
+                let membership = status.membership.as_ref();
+                (active, membership.is_some_and(Membership::one_votes))
             };
             let silent = !alone && keeps_silent(now.duration_since(active), timing.election_max);
             pulse.silent.store(silent, Ordering::Release);
@@ -160,7 +164,7 @@ pub(super) async fn beat(
             let next = now + timing.heartbeat;
             let goes_on = tokio::select! {
                 biased;
-                changed = leads_otherwise(&mut status, term) => changed.then_some(false),
+                lost = status.wait_for(|status| !status.leads_in(term)) => lost.is_ok().then_some(false),
                 rests = awake.wait_for(|awake| !*awake) => rests.is_ok().then_some(false),
                 () = rt::sleep_until(next) => Some(true),
             };
@@ -193,11 +197,6 @@ async fn show(server: &Server, timing: &Timing, pulse: &Pulse, alone: bool) -> b
     }
 }
 
-fn votes_alone(status: &Status) -> bool {
-    let membership = status.membership.as_ref();
-    membership.is_some_and(|known| known.leaving.is_none() && known.voters.len() == 1)
-}
-
 /// Whether a leader that was last confirmed, or began to lead, so long ago keeps silent now: it does for two
 /// leases, then beats for two, and so on.
 fn keeps_silent(age: Duration, lease: Duration) -> bool {
@@ -206,12 +205,6 @@ fn keeps_silent(age: Duration, lease: Duration) -> bool {
     };
     let span = lease.saturating_mul(2).as_nanos().max(1);
     (alone.as_nanos() / span).is_multiple_of(2)
-}
-
-/// Waits until the member leads no longer, or in another term; returns false if that is not known any more.
-async fn leads_otherwise(status: &mut watch::Receiver<Status>, term: u64) -> bool {
-    let lost = |status: &Status| status.term != term || status.role != Role::Leader;
-    status.wait_for(lost).await.is_ok()
 }
 
 /// Lets a member stand for election less often, the more often it fails to elect anybody.

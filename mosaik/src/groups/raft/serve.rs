@@ -145,9 +145,7 @@ impl Server {
         let installed = self.core.install(types::raft_vote(vote), snapshot).await;
         Ok(types::vote(&installed.map_err(stopped)?.vote))
     }
-}
 
-impl Server {
     /// Removes what no leader since `last` was written can have: entries before it of later terms than its own,
     /// which were never committed. openraft would take the log for one that goes back otherwise, and stop where
     /// debug assertions are on. They go as any leader makes them go: by saying what stands in their place.

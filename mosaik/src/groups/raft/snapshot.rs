@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Snapshots that a process sends at once.
-pub(crate) const MAX_SNAPSHOTS: usize = 2;
+pub(super) const MAX_SNAPSHOTS: usize = 2;
 /// How long a transfer may stand still.
 const PROGRESS: Duration = Duration::from_secs(10);
 /// How often a receiver says that it is still at work.

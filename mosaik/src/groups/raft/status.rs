@@ -49,6 +49,13 @@ pub(crate) struct Status {
     pub(crate) stopped: Option<String>,
 }
 
+impl Status {
+    /// Whether the member leads in this term.
+    pub(super) fn leads_in(&self, term: u64) -> bool {
+        self.term == term && self.role == Role::Leader
+    }
+}
+
 /// What a member is in a term.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Role {

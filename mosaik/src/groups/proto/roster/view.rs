@@ -50,6 +50,11 @@ impl Membership {
         self.configs().any(|config| config.contains(member))
     }
 
+    /// Whether one votes alone, and needs nobody to confirm what it does.
+    pub(crate) fn one_votes(&self) -> bool {
+        self.leaving.is_none() && self.voters.len() == 1
+    }
+
     /// Everybody in it: voters and learners.
     pub(crate) fn members(&self) -> BTreeSet<MemberId> {
         let voters = self.configs().flatten();
