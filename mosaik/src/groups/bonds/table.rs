@@ -189,7 +189,6 @@ impl Bonds {
 
     /// Takes part no longer.
     pub(crate) fn remove(&self, group: &GroupId) {
-        self.watch(*group, None);
         self.state().fronts.remove(group);
         self.announce();
         self.inner.groups.send_modify(|changes| *changes += 1);

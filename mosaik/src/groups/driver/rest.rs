@@ -1,6 +1,6 @@
 //! Resting while there is nothing to do: carrying out what [quiescing](crate::groups::proto::quiesce) decides.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tracing::debug;
 
@@ -11,12 +11,12 @@ use crate::{
         options::Options,
         proto::{
             founding::charter::Epoch,
-            quiesce::{Event, Facts, Message, Output, Quiesce, Timing, Watch},
+            quiesce::{Event, Facts, Message, Output, Quiesce, Timing, Watch, millis},
         },
         raft::{Node, Status},
         replica::Replica,
     },
-    id::{MemberId, PeerId},
+    id::MemberId,
     rt::{self, Instant},
 };
 
@@ -32,11 +32,9 @@ impl Rest {
     /// The part of a replica that begins to run.
     pub(super) fn new(options: &Options) -> Self {
         let (min, max) = options.election_timeout;
-        let millis =
-            |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 4);
         let timing = Timing {
-            after: millis(options.quiesce_after),
-            patience: millis(min + max),
+            after: options.quiesce_after,
+            patience: min + max,
         };
         Self {
             quiesce: Quiesce::new(timing),
@@ -53,29 +51,24 @@ impl Rest {
     /// When to look at the latest.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let at = self.quiesce.deadline()?;
-        Some(self.began + std::time::Duration::from_millis(at))
+        Some(self.began + Duration::from_millis(at))
     }
 
     fn now(&self) -> u64 {
-        let since = rt::now().duration_since(self.began).as_millis();
-        u64::try_from(since).unwrap_or(u64::MAX / 4)
+        millis(rt::now().duration_since(self.began))
     }
 }
 
 impl Driver {
     /// Looks whether the group may rest, or has to wake.
     pub(super) fn rest(&mut self) {
-        let rests = self.is_resting();
         let stops = *self.parts.stop.borrow() != Stop::No;
-        let woken = self
-            .running
-            .as_ref()
-            .and_then(|running| running.replica().node())
-            .is_some_and(|node| *node.awake().borrow());
-        if rests && (stops || woken) {
-            return self.stir();
+        let node = self.running.as_ref().and_then(|r| r.replica().node());
+        if self.is_resting() && (stops || node.is_some_and(Node::is_awake)) {
+            self.stir();
+        } else {
+            self.quiesce(Event::Look);
         }
-        self.quiesce(Event::Look);
     }
 
     /// Whether the group rests, as far as this member knows.
@@ -191,11 +184,7 @@ impl Driver {
         let (min, max) = options.election_timeout;
         let watched = (!watch.show.is_empty()).then(|| Watched {
             front: self.front.clone(),
-            peers: watch
-                .show
-                .iter()
-                .map(|member| member.peer)
-                .collect::<BTreeSet<PeerId>>(),
+            peers: watch.show.iter().map(|member| member.peer).collect(),
             every: options.heartbeat,
             // As long as a follower waits for heartbeats before it stands: the lease and a timeout.
             limit: watch.hear.then(|| max + min + rt::jitter(max - min)),
@@ -203,11 +192,5 @@ impl Driver {
         });
         rest.watch = watch;
         self.parts.bonds.watch(self.front.group(), watched);
-    }
-
-    /// The replica is about to stop: whoever rests with it has to find another leader.
-    pub(super) fn end_rest(&mut self) {
-        self.stir();
-        self.parts.bonds.watch(self.front.group(), None);
     }
 }

@@ -177,7 +177,8 @@ impl Driver {
         self.recovery.release();
         self.front.serving().send_replace(None);
         self.parts.shared.set_route(None);
-        self.end_rest();
+        // Whoever rests with it has to find another leader.
+        self.stir();
         let Some(running) = self.running.take() else {
             return;
         };

@@ -91,13 +91,13 @@ pub(crate) enum Output {
     Run,
 }
 
-/// Durations that decide, in milliseconds.
+/// Durations that decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Timing {
     /// How long nothing has to happen before a group rests.
-    pub(crate) after: u64,
+    pub(crate) after: Duration,
     /// How long members may take to agree to rest, and a leader to beat again.
-    pub(crate) patience: u64,
+    pub(crate) patience: Duration,
 }
 
 /// Whom a member has to show itself to, and whom it has to hear from.
@@ -169,9 +169,9 @@ impl Quiesce {
     /// When to look at the latest.
     pub(crate) fn deadline(&self) -> Option<u64> {
         match &self.state {
-            State::Awake(quiet) => quiet.map(|(since, ..)| since + self.timing.after),
-            State::Asking { since, .. } => Some(since + self.timing.patience),
-            State::Resting { since, .. } => Some(since + millis(LONGEST)),
+            State::Awake(quiet) => quiet.map(|(since, ..)| after(since, self.timing.after)),
+            State::Asking { since, .. } => Some(after(*since, self.timing.patience)),
+            State::Resting { since, .. } => Some(after(*since, LONGEST)),
             State::Waking { until } => Some(*until),
         }
     }
@@ -218,7 +218,7 @@ impl Quiesce {
                 };
                 match quiet {
                     Some((since, known, asked)) if (*known, *asked) == (pact, facts.asked) => {
-                        if now >= *since + self.timing.after {
+                        if now >= after(*since, self.timing.after) {
                             self.ask(now, facts, pact, out);
                         }
                     }
@@ -236,7 +236,7 @@ impl Quiesce {
                     && facts.settled
                     && (facts.pact(), facts.asked) == (Some(*pact), *asked)
                     && facts.others == *others;
-                if !same || now >= *since + self.timing.patience {
+                if !same || now >= after(*since, self.timing.patience) {
                     self.stir(now, facts, true, out);
                 } else if *resting == facts.others {
                     let pact = *pact;
@@ -256,7 +256,7 @@ impl Quiesce {
                     let with = std::mem::take(with);
                     self.wake(with.into_iter().filter(|_| leads), out);
                     self.run(out);
-                } else if leads && (*with != facts.others || now >= *since + millis(LONGEST)) {
+                } else if leads && (*with != facts.others || now >= after(*since, LONGEST)) {
                     self.stir(now, facts, true, out);
                 }
             }
@@ -343,7 +343,7 @@ impl Quiesce {
                 if facts.leads() {
                     self.run(out);
                 } else {
-                    let until = now + self.timing.patience;
+                    let until = after(now, self.timing.patience);
                     self.state = State::Waking { until };
                 }
             }
@@ -361,6 +361,12 @@ impl Quiesce {
     }
 }
 
-fn millis(time: Duration) -> u64 {
+/// The moment so long after another.
+fn after(moment: u64, time: Duration) -> u64 {
+    moment.saturating_add(millis(time))
+}
+
+/// In whole milliseconds, as moments are counted here.
+pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

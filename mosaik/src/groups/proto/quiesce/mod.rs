@@ -17,4 +17,4 @@ mod machine;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use machine::{Event, Facts, Message, Output, Quiesce, Timing, Watch};
+pub(crate) use machine::{Event, Facts, Message, Output, Quiesce, Timing, Watch, millis};

@@ -1,6 +1,9 @@
 //! A leader and two followers, and what each does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     super::log_id::LogId,
@@ -47,8 +50,8 @@ impl Group {
     fn new(count: u8) -> Self {
         let all: BTreeSet<MemberId> = (1..=count).map(member).collect();
         let timing = Timing {
-            after: AFTER,
-            patience: PATIENCE,
+            after: Duration::from_millis(AFTER),
+            patience: Duration::from_millis(PATIENCE),
         };
         let one = |me: &MemberId| {
             let mut others = all.clone();
