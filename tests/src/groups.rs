@@ -13,7 +13,7 @@ use std::{
 
 use mosaik::{
     Group,
-    groups::{Durability, GroupError},
+    groups::{Durability, GroupError, StateMachine},
     sim::{
         Campaign, Host, Nemesis, Schedule, World,
         history::{History, Model, check_linearizable},
@@ -26,11 +26,15 @@ use crate::machines::{Change, Registers};
 const KEYS: u64 = 8;
 /// Commands of each client at most.
 const COMMANDS: u64 = 150;
-/// How long nothing has to happen before a group rests: in a lazy one, and in others.
+/// How long nothing has to happen before a lazy group rests.
 const HASTE: Duration = Duration::from_millis(100);
-const IDLE: Duration = Duration::from_secs(5);
 /// Time that all may take to be well again after the last fault.
 const MEND: Duration = Duration::from_secs(90);
+
+/// Whether a group rests, as far as this member knows.
+pub fn rests<M: StateMachine>(group: &Group<M>) -> bool {
+    group.explain().to_string().contains("rests")
+}
 
 /// A group under faults.
 #[derive(Clone, Copy, Debug)]
@@ -252,14 +256,16 @@ impl Run {
         } else {
             Durability::Volatile
         };
-        let builder = network
+        let mut builder = network
             .groups()
             .builder::<Registers>("registers")
             .founders(self.plan.founders)
             .evict_after(Duration::from_secs(10))
             .command_timeout(Duration::from_secs(3))
-            .durable(durable)
-            .quiesce_after(if self.plan.lazy { HASTE } else { IDLE });
+            .durable(durable);
+        if self.plan.lazy {
+            builder = builder.quiesce_after(HASTE);
+        }
         let group = if n < self.plan.writers {
             builder.join()
         } else {

@@ -25,22 +25,19 @@ struct Member {
 impl Member {
     async fn join(world: &World, host: &Host, founders: usize) -> Self {
         let network = simulated(world, host).await;
-        let options = network.groups().builder("counter").founders(founders);
-        let group = host.run(async move { options.join() }).await.unwrap();
-        let host = host.clone();
-        Self {
-            host,
-            network,
-            group,
-        }
+        Self::on(host, network, founders, Durability::Volatile).await
     }
 
     /// The same, with its log on the host's disk.
     async fn join_durable(world: &World, host: &Host, founders: usize) -> Self {
         let builder = host.builder("simulated", &world.hosts()).data_dir("data");
         let network = host.run(builder.build()).await.unwrap().unwrap();
+        Self::on(host, network, founders, Durability::Required).await
+    }
+
+    async fn on(host: &Host, network: Network, founders: usize, durable: Durability) -> Self {
         let options = network.groups().builder("counter").founders(founders);
-        let options = options.durable(Durability::Required);
+        let options = options.durable(durable);
         let group = host.run(async move { options.join() }).await.unwrap();
         let host = host.clone();
         Self {
@@ -86,8 +83,24 @@ impl Member {
         }
     }
 
+    /// Waits until the group is online and has so many voters.
+    async fn votes_among(&self, voters: usize) {
+        within(self.group.when().voters(voters)).await;
+        within(self.group.when().online()).await;
+    }
+
     fn explains(&self, words: &str) -> bool {
         self.group.explain().to_string().contains(words)
+    }
+
+    /// Waits until the explanation holds all these words.
+    async fn explained(&self, world: &World, words: &[&str]) {
+        let explained = async {
+            while !words.iter().all(|words| self.explains(words)) {
+                world.sleep(Duration::from_millis(100)).await;
+            }
+        };
+        within(explained).await;
     }
 }
 
@@ -98,8 +111,7 @@ async fn voting(world: &World, hosts: &[Host], founders: usize) -> Vec<Member> {
         members.push(Member::join(world, host, founders).await);
     }
     for member in &members {
-        within(member.group.when().voters(hosts.len())).await;
-        within(member.group.when().online()).await;
+        member.votes_among(hosts.len()).await;
     }
     members
 }
@@ -126,8 +138,7 @@ fn in_development_mode_the_one_left_re_forms_and_keeps_everything() {
             assert_eq!(left.value().await, 20);
             left.count(1).await;
             let third = Member::join(&world, &hosts[2], 1).await;
-            within(third.group.when().voters(2)).await;
-            within(third.group.when().online()).await;
+            third.votes_among(2).await;
             third.count(1).await;
             assert_eq!((left.value().await, third.value().await), (22, 22));
         });
@@ -151,8 +162,7 @@ fn a_new_boot_proves_that_the_quorum_of_two_is_gone() {
             assert!(left.explains("may come back"), "{}", left.group.explain());
             let again = Member::join(&world, &hosts[0], 2).await;
             assert_eq!(within(refounded).await, 0, "none is left that lives");
-            within(again.group.when().voters(2)).await;
-            within(again.group.when().online()).await;
+            again.votes_among(2).await;
             again.count(1).await;
             assert_eq!((left.value().await, again.value().await), (11, 11));
         });
@@ -185,8 +195,7 @@ fn of_two_survivors_one_founds_and_the_other_joins() {
                 assert_eq!(within(refounded).await, 3);
             }
             for member in left {
-                within(member.group.when().voters(2)).await;
-                within(member.group.when().online()).await;
+                member.votes_among(2).await;
                 member.count(1).await;
             }
             for member in left {
@@ -227,8 +236,7 @@ fn what_is_not_proven_waits_for_an_operator() {
             assert_eq!(left.recover().await, Ok(()));
             assert_eq!(within(refounded).await, 0, "both are proven dead");
             for member in [left, &first, &second] {
-                within(member.group.when().voters(3)).await;
-                within(member.group.when().online()).await;
+                member.votes_among(3).await;
                 member.count(1).await;
             }
             assert_eq!((left.value().await, first.value().await), (13, 13));
@@ -254,13 +262,9 @@ fn who_hears_of_a_descendant_founds_none() {
                 within(other.group.when().online()).await;
                 other.count(1).await;
                 world.heal_all();
-                let lives = async {
-                    while !left.explains("another charter of the group was met") {
-                        world.sleep(Duration::from_millis(100)).await;
-                    }
-                };
                 if founders == 2 {
-                    within(lives).await;
+                    let met = "another charter of the group was met";
+                    left.explained(&world, &[met]).await;
                     world.sleep(Duration::from_secs(60)).await;
                     let waits = "a descendant of the charter lives on";
                     assert!(left.explains(waits), "{}", left.group.explain());
@@ -270,8 +274,7 @@ fn who_hears_of_a_descendant_founds_none() {
                 for refounded in refounded {
                     assert_eq!(within(refounded).await, 1);
                 }
-                within(left.group.when().voters(2)).await;
-                within(left.group.when().online()).await;
+                left.votes_among(2).await;
                 left.count(1).await;
                 assert_eq!((left.value().await, other.value().await), (12, 12));
             });
@@ -327,8 +330,7 @@ fn of_two_halves_that_both_re_formed_one_lives_on_and_the_other_says_so() {
             won.count(1).await;
             lost.host.crash().await;
             let again = Member::join(&world, &lost.host, 1).await;
-            within(again.group.when().voters(2)).await;
-            within(again.group.when().online()).await;
+            again.votes_among(2).await;
             again.count(1).await;
             assert_eq!(
                 (won.value().await, again.value().await),
@@ -386,17 +388,11 @@ fn a_durable_group_waits_for_an_operator_and_outlives_the_crash_of_the_founder()
             assert_eq!(left.value().await, 11);
             // One of the lost comes back after all, with its log of the ancestor.
             let back = Member::join_durable(&world, &hosts[0], 3).await;
-            let met = async {
-                while !(back.explains("another charter of the group") && back.explains("recovery:"))
-                {
-                    world.sleep(Duration::from_millis(100)).await;
-                }
-            };
-            within(met).await;
+            let met = ["another charter of the group", "recovery:"];
+            back.explained(&world, &met).await;
             assert!(!back.group.is_online());
             assert_eq!(back.recover().await, Ok(()));
-            within(back.group.when().voters(2)).await;
-            within(back.group.when().online()).await;
+            back.votes_among(2).await;
             assert_eq!(back.value().await, 11);
             left.network.shutdown().await;
         });

@@ -10,7 +10,7 @@ use mosaik::{
     Group,
     sim::{Host, World},
 };
-use mosaik_tests::machines::Counter;
+use mosaik_tests::{groups::rests, machines::Counter};
 
 type Groups = Arc<Mutex<BTreeMap<String, Group<Counter>>>>;
 
@@ -91,10 +91,6 @@ impl Trio {
         };
         self.hosts.iter().position(leads).expect("a leader")
     }
-}
-
-fn rests(group: &Group<Counter>) -> bool {
-    group.explain().to_string().contains("rests")
 }
 
 #[test]

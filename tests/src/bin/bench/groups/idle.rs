@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use mosaik::{Group, Network, groups::Durability};
-use mosaik_tests::{Child, machines::Counter, unique};
+use mosaik_tests::{Child, groups::rests, machines::Counter, unique};
 
 use super::{
     child::{CHILD, IDLE, line},
@@ -108,7 +108,7 @@ fn measure(plan: &Plan, case: &Case) -> anyhow::Result<Cost> {
 /// Waits until all groups rest.
 async fn rested(groups: &[Group<Counter>]) {
     for group in groups {
-        while !group.explain().to_string().contains("rests") {
+        while !rests(group) {
             tokio::time::sleep(LOOK).await;
         }
     }
