@@ -15,7 +15,7 @@ use mosaik::{
     Group,
     groups::{Durability, GroupError, StateMachine},
     sim::{
-        Campaign, Host, Nemesis, Schedule, World,
+        Campaign, Conditions, Host, Nemesis, Schedule, World,
         history::{History, Model, check_linearizable},
     },
 };
@@ -28,6 +28,8 @@ const KEYS: u64 = 8;
 const COMMANDS: u64 = 150;
 /// How long nothing has to happen before a lazy group rests.
 const HASTE: Duration = Duration::from_millis(100);
+/// How long a packet takes between hosts that are far from each other.
+const OCEAN: Duration = Duration::from_millis(60);
 /// Time that all may take to be well again after the last fault.
 const MEND: Duration = Duration::from_secs(90);
 
@@ -49,6 +51,8 @@ pub struct Plan {
     pub durable: bool,
     /// Whether clients pause long enough for the group to rest.
     pub lazy: bool,
+    /// Whether the hosts are far from each other.
+    pub far: bool,
 }
 
 /// A kind of campaign: who takes part, and what goes wrong.
@@ -80,8 +84,10 @@ pub fn kinds() -> Vec<Kind> {
         founders,
         durable,
         lazy: false,
+        far: false,
     };
     let lazy = |plan| Plan { lazy: true, ..plan };
+    let far = |plan| Plan { far: true, ..plan };
     // Nobody's log in memory survives a crash: one at a time.
     let alone = Nemesis {
         partition: 0,
@@ -93,6 +99,13 @@ pub fn kinds() -> Vec<Kind> {
     };
     let no_crash = Nemesis {
         crash: 0,
+        ..hasty()
+    };
+    // Elections take seconds here.
+    let patient = Nemesis {
+        every: Duration::from_secs(10),
+        longest: Duration::from_secs(20),
+        duration: Duration::from_secs(60),
         ..hasty()
     };
     let broken_disks = Nemesis { disk: 4, ..hasty() };
@@ -116,6 +129,7 @@ pub fn kinds() -> Vec<Kind> {
             lazy(plan(5, 0, 3, false)),
             no_crash.clone(),
         ),
+        kind("far, durable, 3", far(plan(3, 1, 3, true)), patient),
         kind("durable, 2", plan(2, 0, 2, true), hasty()),
         kind("durable, 7", plan(7, 0, 3, true), hasty()),
         kind("durable, 1", plan(1, 2, 1, true), hasty()),
@@ -223,6 +237,13 @@ pub fn run(world: &World, schedule: &Schedule, plan: Plan) -> Seen {
         acknowledged: Arc::default(),
         amiss: Arc::default(),
     };
+    if plan.far {
+        world.set_conditions(Conditions {
+            latency: OCEAN,
+            jitter: OCEAN / 4,
+            ..Conditions::default()
+        });
+    }
     let hosts = world.hosts();
     world.run(async {
         for (n, host) in hosts.iter().enumerate() {

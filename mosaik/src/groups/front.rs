@@ -27,6 +27,7 @@ use super::{
         },
         quiesce,
         roster::{Death, Preference},
+        timing::Timing,
     },
     raft,
     replica::Replica,
@@ -247,6 +248,15 @@ impl Front {
         entry.group(self.group()).is_some_and(|info| {
             // Those who only observe need nobody but those who hold the state.
             info.charter.is_some() || (self.writer && info.writer)
+        })
+    }
+
+    /// What a charter that is proposed now says: the timing that was declared, or what suits those who are bonded.
+    pub(crate) fn timing(&self) -> Timing {
+        self.settled.timing.unwrap_or_else(|| {
+            let bonds = self.bonds();
+            let writers = bonds.iter().filter(|bond| bond.writer);
+            Timing::measured(writers.filter_map(|bond| bond.line.connection.rtt()))
         })
     }
 

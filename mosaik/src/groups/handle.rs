@@ -462,9 +462,9 @@ impl<M: StateMachine> GroupBuilder<M> {
         self
     }
 
-    /// How often an idle leader shows that it is there. Default 60 ms.
+    /// How often an idle leader shows that it is there. Default: measured. See [`Options::heartbeat`].
     pub fn heartbeat(mut self, interval: Duration) -> Self {
-        self.options.heartbeat = interval;
+        self.options.heartbeat = Some(interval);
         self
     }
 
@@ -475,9 +475,10 @@ impl<M: StateMachine> GroupBuilder<M> {
         self
     }
 
-    /// Between which times a follower that misses its leader stands for election. Default 150 to 250 ms.
+    /// Between which times a follower that misses its leader stands for election. Default: measured. See
+    /// [`Options::election_timeout`].
     pub fn election_timeout(mut self, min: Duration, max: Duration) -> Self {
-        self.options.election_timeout = (min, max);
+        self.options.election_timeout = Some((min, max));
         self
     }
 

@@ -7,12 +7,10 @@ use super::{
     proto::{
         founding::charter::{Digest, Terms},
         roster,
+        timing::Timing,
     },
 };
 use crate::wire;
-
-/// Shortest heartbeat interval: below, a busy machine loses its leaders for nothing.
-const MIN_HEARTBEAT: Duration = Duration::from_millis(10);
 
 /// Options of a group. All members have to declare the same, but for `key`, which is compared by proof,
 /// `command_timeout`, `quiesce_after` and `preference`, which are each member's own.
@@ -30,10 +28,15 @@ pub struct Options {
     pub evict_after: Duration,
     /// How long a command or query waits for its answer. Default 10 s.
     pub command_timeout: Duration,
-    /// How often a leader that has nothing else to say shows that it is there. Default 60 ms.
-    pub heartbeat: Duration,
-    /// Between which times a follower that misses its leader stands for election. Default 150 to 250 ms.
-    pub election_timeout: (Duration, Duration),
+    /// How often a leader that has nothing else to say shows that it is there; at least 10 ms. Default: measured
+    /// when the group is founded, unless `election_timeout` is declared; 60 ms where no two founders are more than
+    /// 40 ms from each other and back, and three times that way otherwise.
+    pub heartbeat: Option<Duration>,
+    /// Between which times a follower that misses its leader stands for election: from twice the heartbeat on.
+    /// Default: measured when the group is founded, unless `heartbeat` is declared; 150 to 250 ms on one site, and
+    /// nine to fifteen times the longest way otherwise. Declare it where members will join from further away than
+    /// the founders are from each other.
+    pub election_timeout: Option<(Duration, Duration)>,
     /// How long nothing has to happen before a group that this member leads rests: it stops its heartbeats, and
     /// its members watch each other's nodes instead, once for all groups that rest. The first command after a
     /// rest takes one round trip more. Default 5 s; [`Duration::MAX`] never.
@@ -52,8 +55,8 @@ impl Default for Options {
             durable: Durability::IfPossible,
             evict_after: Duration::from_secs(30),
             command_timeout: Duration::from_secs(10),
-            heartbeat: Duration::from_millis(60),
-            election_timeout: (Duration::from_millis(150), Duration::from_millis(250)),
+            heartbeat: None,
+            election_timeout: None,
             quiesce_after: Duration::from_secs(5),
             key: None,
             preference: Preference::Neutral,
@@ -92,6 +95,8 @@ pub enum Preference {
 pub(super) struct Settled {
     pub(super) founders: usize,
     pub(super) durable: bool,
+    /// What was declared of it; `None` measures.
+    pub(super) timing: Option<Timing>,
     pub(super) terms: Terms,
     pub(super) roster: roster::Options,
     pub(super) key: [u8; 32],
@@ -122,17 +127,9 @@ impl Options {
         };
         let bad = |reason: String| Refusal::BadOptions(reason);
         roster.check().map_err(|error| bad(error.to_string()))?;
-        let (min, max) = self.election_timeout;
-        if self.heartbeat < MIN_HEARTBEAT {
-            return Err(bad(format!(
-                "`heartbeat` must be at least {MIN_HEARTBEAT:?}"
-            )));
-        }
-        if min < self.heartbeat.saturating_mul(2) || max <= min {
-            return Err(bad(
-                "`election_timeout` must begin at twice `heartbeat` or later, and end after that"
-                    .into(),
-            ));
+        let timing = self.timing();
+        if let Some(timing) = timing {
+            timing.check().map_err(bad)?;
         }
         let key = blake3::derive_key(
             "mosaik/group/key/1",
@@ -140,7 +137,7 @@ impl Options {
         );
         let terms = Terms {
             durable,
-            timing: digest("timing", &(self.heartbeat, self.election_timeout))?,
+            timing: digest("timing", &timing)?,
             key_check: Digest(blake3::derive_key("mosaik/group/key-check/1", &key)),
             fingerprint: Digest(fingerprint),
             options: digest("options", &(founders, self.voters, self.evict_after))?,
@@ -148,10 +145,28 @@ impl Options {
         Ok(Settled {
             founders,
             durable,
+            timing,
             terms,
             roster,
             key,
             options: self,
+        })
+    }
+}
+
+impl Options {
+    /// The timing, if any of it is declared: the rest is that of one site.
+    fn timing(&self) -> Option<Timing> {
+        if (self.heartbeat, self.election_timeout) == (None, None) {
+            return None;
+        }
+        let default = Timing::default();
+        let elections = (default.election_min, default.election_max);
+        let (election_min, election_max) = self.election_timeout.unwrap_or(elections);
+        Some(Timing {
+            heartbeat: self.heartbeat.unwrap_or(default.heartbeat),
+            election_min,
+            election_max,
         })
     }
 }
@@ -213,9 +228,11 @@ mod tests {
             bad(|o| o.voters = 4),
             bad(|o| o.voters = 11),
             bad(|o| o.evict_after = Duration::from_secs(1)),
-            bad(|o| o.heartbeat = Duration::from_millis(1)),
-            bad(|o| o.heartbeat = Duration::from_millis(100)),
-            bad(|o| o.election_timeout = (Duration::from_millis(200), Duration::from_millis(200))),
+            bad(|o| o.heartbeat = Some(Duration::from_millis(1))),
+            bad(|o| o.heartbeat = Some(Duration::from_millis(100))),
+            bad(|o| {
+                o.election_timeout = Some((Duration::from_millis(200), Duration::from_millis(200)))
+            }),
         ] {
             assert!(
                 matches!(refused, Err(Refusal::BadOptions(_))),
@@ -227,11 +244,13 @@ mod tests {
             Err(Refusal::NoDataDir)
         );
         let fine = Options {
-            heartbeat: ms(500),
-            election_timeout: (ms(1500), ms(2500)),
+            heartbeat: Some(ms(500)),
+            election_timeout: Some((ms(1500), ms(2500))),
             ..Options::default()
         };
-        settle(fine).unwrap();
+        let settled = settle(fine).unwrap();
+        assert_eq!(settled.timing.map(|timing| timing.heartbeat), Some(ms(500)));
+        assert_eq!(settle(Options::default()).unwrap().timing, None);
     }
 
     #[test]
@@ -251,7 +270,7 @@ mod tests {
         check(|o| o.founders = Some(3), Err(Refusal::Options));
         check(|o| o.voters = 3, Err(Refusal::Options));
         check(
-            |o| o.heartbeat = Duration::from_millis(50),
+            |o| o.heartbeat = Some(Duration::from_millis(50)),
             Err(Refusal::Timing),
         );
         let other = Options::default().settle(1, true, [8; 32]).unwrap();

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     error::{Refusal, Unavailable},
-    proto::roster::Membership,
+    proto::{roster::Membership, timing::Timing},
 };
 use crate::id::{GroupId, MemberId, PeerId};
 
@@ -45,6 +45,8 @@ pub(crate) struct GroupStatus {
     pub(crate) unfenced: Vec<PeerId>,
     /// Whether the group rests.
     pub(crate) resting: bool,
+    /// How fast the group notices that its leader is gone, once there is a charter.
+    pub(crate) timing: Option<Timing>,
     /// Times that the replica was rebuilt since it last got further.
     pub(crate) rebuilds: u32,
 }
@@ -110,21 +112,15 @@ impl fmt::Display for GroupExplanation {
                 None => writeln!(f)?,
             }
         }
-        if let Some(membership) = &status.membership {
-            write!(f, "  voters:")?;
-            for voter in &membership.voters {
-                write!(f, " {voter}")?;
-            }
-            for learner in &membership.learners {
-                write!(f, " ({learner})")?;
-            }
-            writeln!(f)?;
-        }
+        status.membership(f)?;
         if status.behind > 0 {
             writeln!(f, "  catching up: {} entries behind", status.behind)?;
         }
         if status.resting {
             writeln!(f, "  rests: nothing to do")?;
+        }
+        if let Some(timing) = status.timing.filter(|timing| *timing != Timing::default()) {
+            writeln!(f, "  timing: {timing}")?;
         }
         for reason in &status.roster {
             writeln!(f, "  {reason}")?;
@@ -155,6 +151,20 @@ impl fmt::Display for GroupExplanation {
 }
 
 impl GroupStatus {
+    fn membership(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(membership) = &self.membership else {
+            return Ok(());
+        };
+        write!(f, "  voters:")?;
+        for voter in &membership.voters {
+            write!(f, " {voter}")?;
+        }
+        for learner in &membership.learners {
+            write!(f, " ({learner})")?;
+        }
+        writeln!(f)
+    }
+
     fn phase(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.phase {
             Phase::Opening => writeln!(f, "  opening its log")?,

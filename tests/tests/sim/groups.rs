@@ -21,47 +21,52 @@ fn survive(name: &str, first: u64, seeds: u64) {
 
 #[test]
 fn durable_groups_survive_crashes_of_all() {
-    survive("durable, 3 and an observer", 0, 20);
+    survive("durable, 3 and an observer", 0, 50);
 }
 
 #[test]
 fn volatile_groups_survive_partitions_and_pauses() {
-    survive("volatile, 5 and an observer", 1000, 10);
+    survive("volatile, 5 and an observer", 1000, 20);
 }
 
 #[test]
 fn volatile_groups_survive_the_crash_of_one() {
-    survive("volatile, 3, a crash", 2000, 8);
+    survive("volatile, 3, a crash", 2000, 20);
 }
 
 #[test]
 fn durable_groups_survive_bad_disks() {
-    survive("durable, 3, bad disks", 3000, 15);
+    survive("durable, 3, bad disks", 3000, 35);
 }
 
 #[test]
 fn durable_groups_that_rest_survive_crashes() {
-    survive("lazy, 3", 7000, 10);
+    survive("lazy, 3", 7000, 25);
 }
 
 #[test]
 fn volatile_groups_that_rest_survive_partitions_and_pauses() {
-    survive("lazy, volatile, 5", 8000, 6);
+    survive("lazy, volatile, 5", 8000, 12);
+}
+
+#[test]
+fn groups_across_an_ocean_survive_crashes() {
+    survive("far, durable, 3", 9000, 10);
 }
 
 #[test]
 fn two_members_survive_crashes() {
-    survive("durable, 2", 4000, 15);
+    survive("durable, 2", 4000, 35);
 }
 
 #[test]
 fn seven_members_survive_crashes() {
-    survive("durable, 7", 5000, 3);
+    survive("durable, 7", 5000, 6);
 }
 
 #[test]
 fn one_founder_survives_crashes() {
-    survive("durable, 1", 6000, 6);
+    survive("durable, 1", 6000, 15);
 }
 
 #[test]

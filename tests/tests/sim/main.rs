@@ -2,9 +2,11 @@
 
 mod delivery;
 mod discovery;
+mod distance;
 mod gaps;
 mod groups;
 mod recover;
 mod rest;
 mod streams;
+mod trio;
 mod world;

@@ -50,6 +50,10 @@ impl Driver {
             unfenced: peers(self.recovery.unfenced()),
             rebuilds: self.rebuilds.0,
             resting: self.is_resting(),
+            timing: self
+                .running
+                .as_ref()
+                .map(|running| running.charter().timing),
         };
         self.parts.shared.status().send_if_modified(|before| {
             let changed = *before != status;

@@ -8,10 +8,10 @@ use super::run::{Driver, Stop};
 use crate::{
     groups::{
         bonds::{Control, Watched},
-        options::Options,
         proto::{
             founding::charter::Epoch,
-            quiesce::{Event, Facts, Message, Output, Quiesce, Timing, Watch, millis},
+            quiesce::{self, Event, Facts, Message, Output, Quiesce, Watch, millis},
+            timing::Timing,
         },
         raft::{Node, Status},
         replica::Replica,
@@ -30,11 +30,10 @@ pub(in crate::groups) struct Rest {
 
 impl Rest {
     /// The part of a replica that begins to run.
-    pub(super) fn new(options: &Options) -> Self {
-        let (min, max) = options.election_timeout;
-        let timing = Timing {
-            after: options.quiesce_after,
-            patience: min + max,
+    pub(super) fn new(after: Duration, raft: Timing) -> Self {
+        let timing = quiesce::Timing {
+            after,
+            patience: raft.election_min + raft.election_max,
         };
         Self {
             quiesce: Quiesce::new(timing),
@@ -175,17 +174,17 @@ impl Driver {
         let Some(running) = &mut self.running else {
             return;
         };
+        let timing = running.charter().timing;
         let rest = running.rest_mut();
         let watch = rest.quiesce.watch();
         if watch == rest.watch {
             return;
         }
-        let options = &self.parts.settled.options;
-        let (min, max) = options.election_timeout;
+        let (min, max) = (timing.election_min, timing.election_max);
         let watched = (!watch.show.is_empty()).then(|| Watched {
             front: self.front.clone(),
             peers: watch.show.iter().map(|member| member.peer).collect(),
-            every: options.heartbeat,
+            every: timing.heartbeat,
             // As long as a follower waits for heartbeats before it stands: the lease and a timeout.
             limit: watch.hear.then(|| max + min + rt::jitter(max - min)),
             since: rt::now(),

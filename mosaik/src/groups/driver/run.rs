@@ -271,7 +271,12 @@ impl Driver {
         {
             let timer = entry.remove();
             let epoch = Epoch::from_bytes(rt::random_bytes());
-            self.front.tell(Input::TimerFired { timer, epoch });
+            let timing = self.front.timing();
+            self.front.tell(Input::TimerFired {
+                timer,
+                epoch,
+                timing,
+            });
         }
     }
 

@@ -15,14 +15,16 @@ use crate::{
         front::Front,
         machine::{Store, Superseded},
         notes,
-        proto::founding::{
-            charter::{Charter, Epoch},
-            message::Input,
-            verdict::Claim,
+        proto::{
+            founding::{
+                charter::{Charter, Epoch},
+                message::Input,
+                verdict::Claim,
+            },
+            timing::Timing,
         },
         raft::{
             Config, LineError, Lines, MachineStatus, Node, Purpose, RaftLog, RaftMachine, Status,
-            Timing,
         },
         replica::{self, Replica},
         route::Route,
@@ -140,7 +142,9 @@ impl Driver {
         let tasks = self.parts.tasks.nested();
         let (machine, parts) = self.open_machine(charter.epoch).await?;
         let is_new = self.log.ends() == (None, None);
-        let node = self.start_node(machine, &parts, &tasks).await?;
+        let node = self
+            .start_node(charter.timing, machine, &parts, &tasks)
+            .await?;
         if is_new && charter.founders.contains(&parts.me) {
             let founders = tasks.scope(node.initialize(charter.founders.clone()));
             if let Err(error) = founders.await {
@@ -265,17 +269,13 @@ impl Driver {
 
     async fn start_node(
         &mut self,
+        timing: Timing,
         machine: RaftMachine,
         parts: &replica::Parts,
         tasks: &Tasks,
     ) -> Result<Node, Ending> {
-        let options = &self.parts.settled.options;
         let mut config = Config::new(parts.me, self.front.group(), parts.epoch);
-        config.timing = Timing {
-            heartbeat: options.heartbeat,
-            election_min: options.election_timeout.0,
-            election_max: options.election_timeout.1,
-        };
+        config.timing = timing;
         let (front, epoch) = (self.front.clone(), parts.epoch);
         // Told before the entry is acknowledged to anybody.
         let led = move || front.tell(Input::Appended(epoch));
@@ -299,6 +299,7 @@ impl Driver {
         followed: watch::Receiver<Followed>,
         tasks: Tasks,
     ) -> Arc<Replica> {
+        let timing = charter.timing;
         let raft = node.as_ref().map(Node::status);
         let awake = node.as_ref().map(Node::awake);
         let progress = parts.applied.watch();
@@ -312,7 +313,7 @@ impl Driver {
             tasks,
             committed: false,
             verdict: false,
-            rest: Rest::new(&self.parts.settled.options),
+            rest: Rest::new(self.parts.settled.options.quiesce_after, timing),
             awake,
         });
         self.seats.reset();

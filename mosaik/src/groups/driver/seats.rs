@@ -164,8 +164,8 @@ impl Driver {
         let status = running.raft()?;
         let replica = running.replica().clone();
         let me = self.front.me();
-        let lease = self.parts.settled.options.election_timeout.1;
-        let gap = lease.max(self.parts.settled.options.heartbeat * 4);
+        let timing = running.charter().timing;
+        let gap = timing.election_max.max(timing.heartbeat * 4);
         self.seats
             .lead(&status, me, gap)
             .then_some((status, replica))

@@ -5,3 +5,4 @@ pub(crate) mod log_id;
 pub(crate) mod quiesce;
 pub(crate) mod roster;
 pub(crate) mod session;
+pub(crate) mod timing;

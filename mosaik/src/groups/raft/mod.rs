@@ -26,7 +26,7 @@ mod wire;
 
 pub(crate) use log::RaftLog;
 pub(crate) use machine::{Applied, Progress as MachineStatus, RaftMachine};
-pub(crate) use network::{LineError, Lines, Purpose, Slots, Timing};
+pub(crate) use network::{LineError, Lines, Purpose, Slots};
 pub(crate) use node::{ChangeError, Config, Node, ProposeError, ReadError};
 pub(crate) use serve::serve;
 pub(crate) use status::{Role, Status};

@@ -35,7 +35,7 @@ use super::{
     wire::{self, CALL_FRAME, Call, CallAnswer, Offence},
 };
 use crate::{
-    groups::{machine::Snapshot, storage::LogId},
+    groups::{machine::Snapshot, proto::timing::Timing, storage::LogId},
     id::MemberId,
     rt::{self, Instant},
     transport::{CloseCode, Link, LinkError, RecvHalf, SendHalf},
@@ -86,27 +86,6 @@ pub(crate) enum LineError {
     /// The connection broke while the stream was opened.
     #[error(transparent)]
     Link(#[from] LinkError),
-}
-
-/// How fast a group notices that its leader is gone. The same on all its members.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Timing {
-    /// How often a leader shows that it is there. Default 60 ms.
-    pub(crate) heartbeat: Duration,
-    /// Shortest election timeout. Default 150 ms.
-    pub(crate) election_min: Duration,
-    /// Longest election timeout, and how long a leader's word holds. Default 250 ms.
-    pub(crate) election_max: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            heartbeat: Duration::from_millis(60),
-            election_min: Duration::from_millis(150),
-            election_max: Duration::from_millis(250),
-        }
-    }
 }
 
 /// Questions whether to stand for election that a node has under way at once. Where more groups than that have lost

@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{
     core::{self, Core, Members},
     log::RaftLog,
-    network::{Lines, Network, Shared, Slots, Timing},
+    network::{Lines, Network, Shared, Slots},
     pulse::{self, Pulse},
     serve::Server,
     status::{self, Role, Status},
@@ -38,6 +38,7 @@ use crate::{
         proto::{
             founding::charter::Epoch,
             roster::{Change, Step},
+            timing::Timing,
         },
         storage::{LogId, MAX_PAYLOAD},
     },
@@ -88,17 +89,9 @@ impl Config {
 
     fn raft(&self) -> Result<RaftConfig, StartError> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let Timing {
-            heartbeat,
-            election_min,
-            election_max,
-        } = self.timing;
-        let (min, max) = (millis(election_min), millis(election_max));
-        if heartbeat >= election_min || heartbeat.is_zero() {
-            return Err(StartError::Timing(
-                "the heartbeat must be shorter than elections".into(),
-            ));
-        }
+        let min = millis(self.timing.election_min);
+        let max = millis(self.timing.election_max);
+        self.timing.check().map_err(StartError::Timing)?;
         let config = RaftConfig {
             cluster_name: self.group.short(),
             election_timeout_min: min,

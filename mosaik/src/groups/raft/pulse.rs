@@ -19,12 +19,11 @@ use openraft::{LinearizerOption, errors::RaftError};
 use tokio::sync::Notify;
 
 use super::{
-    network::Timing,
     serve::Server,
     status::{Role, Status},
 };
 use crate::{
-    groups::proto::roster::Membership,
+    groups::proto::{roster::Membership, timing::Timing},
     rt::{self, watch},
 };
 

@@ -8,6 +8,7 @@ use crate::groups::{
     proto::{
         founding::charter::{Charter, Terms},
         session::{EXPIRY, WINDOW},
+        timing::Timing,
     },
 };
 
@@ -30,6 +31,7 @@ fn charter(epoch: Epoch) -> Box<Charter> {
         parent: None,
         generation: 0,
         round: 0,
+        timing: Timing::default(),
         terms: Terms::default(),
     })
 }

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{GroupId, MemberId, PeerId};
+use crate::{
+    groups::proto::timing::Timing,
+    id::{GroupId, MemberId, PeerId},
+};
 
 /// Most founders of a charter.
 pub(crate) const MAX_FOUNDERS: usize = 16;
@@ -50,7 +53,7 @@ pub(crate) struct Digest(pub(crate) [u8; 32]);
 pub(crate) struct Terms {
     /// Whether the founders keep the log on disk.
     pub(crate) durable: bool,
-    /// Heartbeat and election timing.
+    /// Heartbeat and election timing, as far as it is declared.
     pub(crate) timing: Digest,
     /// The check value of the group's key.
     pub(crate) key_check: Digest,
@@ -76,6 +79,8 @@ pub(crate) struct Charter {
     /// Greater than that of any charter that a founder had accepted or pledged against when it was
     /// proposed: what is not greater is stale, so a pledge needs no memory of its charter.
     pub(crate) round: u64,
+    /// How fast the group notices that its leader is gone: declared, or measured by who proposed it.
+    pub(crate) timing: Timing,
     /// What else is agreed.
     pub(crate) terms: Terms,
 }
@@ -90,14 +95,16 @@ impl Charter {
             parent: Some(self.epoch),
             generation: self.generation.saturating_add(1),
             round,
+            timing: self.timing,
             terms: self.terms,
         }
     }
 
-    /// Whether it can found `group` with `founders` founders, each of another peer.
+    /// Whether it can found `group` with `founders` founders, each of another peer, that can work together.
     pub(crate) fn is_sound(&self, group: GroupId, founders: usize) -> bool {
         let peers: BTreeSet<PeerId> = self.founders.iter().map(|member| member.peer).collect();
-        self.group == group && self.founders.len() == founders && peers.len() == founders
+        let counts = [self.founders.len(), peers.len()];
+        self.group == group && counts == [founders; 2] && self.timing.check().is_ok()
     }
 
     /// Members such that every majority of the founders contains one of them.

@@ -11,7 +11,10 @@ use super::{
     message::{Awaited, Config, Heard, Input, Message, Output, Peer, Record, Timer},
     verdict::{Claim, Verdict, succeeds, verdict},
 };
-use crate::id::{MemberId, PeerId};
+use crate::{
+    groups::proto::timing::Timing,
+    id::{MemberId, PeerId},
+};
 
 /// Most bonded writers that are kept track of; more are not talked to.
 pub(crate) const MAX_PEERS: usize = 1024;
@@ -61,6 +64,14 @@ pub(super) struct Gathering {
     pub(super) settled: bool,
     /// Whether the timer for a late proposal runs.
     late: bool,
+}
+
+/// What is chosen outside for a charter that is proposed now.
+struct Fresh {
+    /// A random id.
+    epoch: Epoch,
+    /// As declared, or as measured.
+    timing: Timing,
 }
 
 impl Founding {
@@ -142,7 +153,11 @@ impl Founding {
             Input::VerdictCommitted { winner, commands } => self.on_verdict(winner, commands, out),
             Input::Refounded(charter) => self.on_refounded(charter, out),
             Input::Persisted => self.unpersisted = self.unpersisted.saturating_sub(1),
-            Input::TimerFired { timer, epoch } => self.on_timer(timer, epoch, out),
+            Input::TimerFired {
+                timer,
+                epoch,
+                timing,
+            } => self.on_timer(timer, Fresh { epoch, timing }, out),
         }
         self.finish(out);
     }
@@ -478,19 +493,19 @@ impl Founding {
         ));
     }
 
-    fn on_timer(&mut self, timer: Timer, epoch: Epoch, out: &mut Vec<Output>) {
+    fn on_timer(&mut self, timer: Timer, fresh: Fresh, out: &mut Vec<Output>) {
         match timer {
             Timer::Settle => {
                 self.gathering.settling = false;
                 if !std::mem::take(&mut self.gathering.broken) && self.has_enough() {
                     self.gathering.settled = true;
-                    self.propose(epoch, false, out);
+                    self.propose(fresh, false, out);
                 }
             }
             Timer::Late => {
                 self.gathering.late = false;
                 if self.gathering.settled {
-                    self.propose(epoch, true, out);
+                    self.propose(fresh, true, out);
                 }
             }
             Timer::Patience => self.awaited.clear(),
@@ -515,7 +530,7 @@ impl Founding {
                     self.changed = true;
                 }
             }
-            Timer::Recover => self.recover(epoch, out),
+            Timer::Recover => self.recover(fresh.epoch, out),
         }
     }
 
@@ -528,7 +543,7 @@ impl Founding {
     }
 
     /// Proposes if it is this member's turn: the lowest's, or anyone's if that one is late.
-    fn propose(&mut self, epoch: Epoch, late: bool, out: &mut Vec<Output>) {
+    fn propose(&mut self, fresh: Fresh, late: bool, out: &mut Vec<Output>) {
         if !self.awaited.is_empty() || !self.has_enough() {
             return;
         }
@@ -542,12 +557,13 @@ impl Founding {
         let highest = others.values().copied().max().copied().unwrap_or(0);
         let ceiling = self.round.saturating_add(MAX_ROUND_STEP);
         let charter = Charter {
-            epoch,
+            epoch: fresh.epoch,
             group: self.config.group,
             founders: others.into_keys().copied().chain([me]).collect(),
             parent: None,
             generation: 0,
             round: highest.min(ceiling).max(self.round).saturating_add(1),
+            timing: fresh.timing,
             terms: self.config.terms,
         };
         self.bind(charter, out);

@@ -8,7 +8,10 @@ use super::{
     charter::{Charter, Epoch, Terms},
     verdict::Claim,
 };
-use crate::id::{GroupId, MemberId, PeerId};
+use crate::{
+    groups::proto::timing::Timing,
+    id::{GroupId, MemberId, PeerId},
+};
 
 /// How a member founds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -156,6 +159,8 @@ pub(crate) enum Input {
         timer: Timer,
         /// A fresh random id, for a charter that is proposed now.
         epoch: Epoch,
+        /// What such a charter says about how fast the loss of a leader is noticed.
+        timing: Timing,
     },
 }
 

@@ -12,9 +12,12 @@ use super::{
         message::{Awaited, Input, Message, Output, Record, Timer},
         verdict::Claim,
     },
-    GROUP, config, epoch, member,
+    GROUP, config, epoch, fired, member,
 };
-use crate::id::{GroupId, MemberId, PeerId};
+use crate::{
+    groups::proto::timing::Timing,
+    id::{GroupId, MemberId, PeerId},
+};
 
 fn any_member() -> impl Strategy<Value = MemberId> {
     (0..5usize, 0..3u64).prop_map(|(machine, boot)| member(machine, boot))
@@ -44,6 +47,7 @@ fn any_charter() -> impl Strategy<Value = Charter> {
             parent: parent.map(epoch),
             generation,
             round,
+            timing: Timing::default(),
             terms: Terms {
                 durable,
                 ..Terms::default()
@@ -96,7 +100,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         1 => number().prop_map(|n| Input::Committed(epoch(n))),
         1 => (any_charter(), any::<bool>()).prop_map(|(winner, commands)| Input::VerdictCommitted { winner, commands }),
         2 => Just(Input::Persisted),
-        3 => (any_timer(), number()).prop_map(|(timer, n)| Input::TimerFired { timer, epoch: epoch(n) }),
+        3 => (any_timer(), number()).prop_map(|(timer, n)| fired(timer, epoch(n))),
     ]
 }
 
@@ -170,6 +174,7 @@ fn peers_and_announcers_are_bounded() {
         parent: None,
         generation: 0,
         round: 1,
+        timing: Timing::default(),
         terms: Terms::default(),
     };
     for number in 0..MAX_PEERS as u64 + 5 {

@@ -15,7 +15,7 @@ use super::{
         message::{Input, Message, Output, Timer},
         verdict::Claim,
     },
-    epoch,
+    epoch, fired,
     model::State,
 };
 use crate::id::MemberId;
@@ -101,7 +101,7 @@ impl Run {
         due.push((Timer::Late, timeout));
         for (timer, after) in due {
             let epoch = epoch(0);
-            self.post(after, Event::Input(at, Input::TimerFired { timer, epoch }));
+            self.post(after, Event::Input(at, fired(timer, epoch)));
         }
     }
 
@@ -146,7 +146,7 @@ impl Run {
             match output {
                 Output::SetTimer(after, timer) => {
                     let epoch = epoch(0);
-                    self.post(after, Event::Input(at, Input::TimerFired { timer, epoch }));
+                    self.post(after, Event::Input(at, fired(timer, epoch)));
                 }
                 Output::Persist(_) => self.post(LATENCY, Event::Input(at, Input::Persisted)),
                 Output::Send { to, message } => self.post(LATENCY, Event::Message(me, to, message)),

@@ -13,9 +13,12 @@ use std::time::Duration;
 
 use super::{
     charter::{Epoch, Terms},
-    message::Config,
+    message::{Config, Input, Timer},
 };
-use crate::id::{GroupId, MemberId, PeerId};
+use crate::{
+    groups::proto::timing::Timing,
+    id::{GroupId, MemberId, PeerId},
+};
 
 const GROUP: GroupId = GroupId::from_bytes([7; 32]);
 
@@ -28,6 +31,15 @@ fn epoch(number: usize) -> Epoch {
     let mut bytes = [0; 16];
     bytes[0] = u8::try_from(number).unwrap();
     Epoch::from_bytes(bytes)
+}
+
+/// A timer that fires, with a fresh id.
+fn fired(timer: Timer, epoch: Epoch) -> Input {
+    Input::TimerFired {
+        timer,
+        epoch,
+        timing: Timing::default(),
+    }
 }
 
 fn config(me: MemberId, founders: usize, durable: bool) -> Config {

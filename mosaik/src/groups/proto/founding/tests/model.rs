@@ -24,7 +24,7 @@ use super::{
         message::{Input, Message, Output, Record, Timer},
         verdict::Claim,
     },
-    config, epoch, fair, member,
+    config, epoch, fair, fired, member,
 };
 use crate::id::MemberId;
 
@@ -412,7 +412,7 @@ impl Plan {
         node.founding.gathering.settled = true;
         state.nodes[at] = Cached::new(node);
         let (timer, epoch) = (Timer::Late, epoch(state.charters.len()));
-        self.feed(state, at, Input::TimerFired { timer, epoch });
+        self.feed(state, at, fired(timer, epoch));
     }
 
     /// Who may propose what. The first charter is one for all: until then all members are alike.
@@ -472,7 +472,7 @@ impl Plan {
                 node.timers.remove(&timer);
                 state.nodes[at] = Cached::new(node);
                 let epoch = epoch(state.charters.len());
-                self.feed(state, at, Input::TimerFired { timer, epoch });
+                self.feed(state, at, fired(timer, epoch));
             }
             Action::Propose(at, to) => self.propose(state, at, to),
             Action::Persisted(at) => {

@@ -10,9 +10,9 @@ use super::{
         status::Status,
         verdict::Claim,
     },
-    GROUP, config, epoch, member,
+    GROUP, config, epoch, fired, member,
 };
-use crate::id::MemberId;
+use crate::{groups::proto::timing::Timing, id::MemberId};
 
 /// A member under test, with what it has put out since it was last asked.
 struct Member {
@@ -56,7 +56,7 @@ impl Member {
 
     fn fire(&mut self, timer: Timer, number: usize) -> Vec<Output> {
         let epoch = epoch(number);
-        self.tell(Input::TimerFired { timer, epoch })
+        self.tell(fired(timer, epoch))
     }
 
     /// Accepts `charter` and hears of all acceptances.
@@ -81,6 +81,7 @@ fn charter(number: usize, round: u64) -> Charter {
         parent: None,
         generation: 0,
         round,
+        timing: Timing::default(),
         terms: config(member(0, 0), 3, false).terms,
     }
 }

@@ -11,6 +11,7 @@ use super::{
     },
     GROUP, epoch, member,
 };
+use crate::groups::proto::timing::Timing;
 
 fn claim(number: usize, parent: Option<usize>, generation: u64, commands: bool, age: u64) -> Claim {
     let charter = Charter {
@@ -20,6 +21,7 @@ fn claim(number: usize, parent: Option<usize>, generation: u64, commands: bool, 
         parent: parent.map(epoch),
         generation,
         round: 1,
+        timing: Timing::default(),
         terms: Terms::default(),
     };
     let age = Duration::from_secs(age);
