@@ -3,6 +3,10 @@
 //! The handles of a group share one session. Each call sends its command itself, and again with the same
 //! session and sequence whenever the way to the leader breaks, until there is an answer; dropping the call
 //! ends that, and counts as if it had been answered.
+//!
+//! A call lives on the heap, since it may have to go on behind the back of who gave it up. What is seldom waited
+//! for is kept out of it, in futures of its own that are made when they are wanted: a call of several KiB would cost
+//! more than all else that a command does here.
 
 use std::{
     collections::BTreeSet,
@@ -15,7 +19,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{Mutex as Turn, Semaphore};
+use futures::FutureExt as _;
+use tokio::sync::{Mutex as Turn, Semaphore, SemaphorePermit};
 use tracing::debug;
 
 use super::{
@@ -120,11 +125,8 @@ impl Client {
         let kib = u32::try_from(len.div_ceil(1024))
             .unwrap_or(MAX_KIB)
             .clamp(1, MAX_KIB);
-        let closed = |_| GroupError::Closed;
-        let place = unless_shut(&shared, client.under_way.acquire());
-        let _place = place.await?.map_err(closed)?;
-        let room = unless_shut(&shared, client.kib.acquire_many(kib));
-        let _room = room.await?.map_err(closed)?;
+        let _place = acquire(&shared, &client.under_way, 1).await?;
+        let _room = acquire(&shared, &client.kib, kib).await?;
         let mut attempt = Attempt {
             shared: shared.clone(),
             place: None,
@@ -133,16 +135,20 @@ impl Client {
         };
         let mut routes = shared.routes();
         loop {
-            // What was sent may be applied, whatever becomes of the log here.
-            let route = usable(&shared, &mut routes);
-            let route = if attempt.sent.load(Ordering::Relaxed) {
-                route.await?
-            } else {
-                unless_shut(&shared, route).await??
+            let route = match known(&mut routes) {
+                Some(route) => route,
+                // What was sent may be applied, whatever becomes of the log here.
+                None if attempt.sent.load(Ordering::Relaxed) => {
+                    usable(&shared, &mut routes).boxed().await?
+                }
+                None => {
+                    let route = usable(&shared, &mut routes);
+                    unless_shut(&shared, route).boxed().await??
+                }
             };
             match attempt.run(&route, count, &commands).await? {
                 Some(outputs) => return Ok(outputs),
-                None => pause(&mut routes).await,
+                None => pause(&mut routes).boxed().await,
             }
         }
     }
@@ -183,10 +189,15 @@ impl Client {
 
     /// A place in the session, which is opened if there is none. `None` if the leader did not open one.
     async fn place(shared: &Arc<Shared>, route: &Route) -> Result<Option<Place>, GroupError> {
-        let client = shared.client();
-        if let Some(place) = client.allocate(shared, route.epoch()) {
-            return Ok(Some(place));
+        match shared.client().allocate(shared, route.epoch()) {
+            Some(place) => Ok(Some(place)),
+            None => Self::open(shared, route).boxed().await,
         }
+    }
+
+    /// Opens a session, unless somebody else does just now; a place in it.
+    async fn open(shared: &Arc<Shared>, route: &Route) -> Result<Option<Place>, GroupError> {
+        let client = shared.client();
         let _turn = client.opening.lock().await;
         if let Some(place) = client.allocate(shared, route.epoch()) {
             return Ok(Some(place));
@@ -299,6 +310,27 @@ impl Attempt {
     }
 }
 
+/// Waits for room, unless the log here cannot be opened.
+async fn acquire<'a>(
+    shared: &Shared,
+    room: &'a Semaphore,
+    count: u32,
+) -> Result<SemaphorePermit<'a>, GroupError> {
+    if let Ok(permit) = room.try_acquire_many(count) {
+        return Ok(permit);
+    }
+    let acquired = unless_shut(shared, room.acquire_many(count));
+    acquired.boxed().await?.map_err(|_| GroupError::Closed)
+}
+
+/// The way to the leader, if there is one now.
+fn known(routes: &mut watch::Receiver<Result<Option<Route>, Ended>>) -> Option<Route> {
+    match &*routes.borrow_and_update() {
+        Ok(Some(route)) => Some(route.clone()),
+        Ok(None) | Err(_) => None,
+    }
+}
+
 /// The way to the leader, once there is one.
 async fn usable(
     shared: &Shared,
@@ -342,8 +374,6 @@ async fn pause(routes: &mut watch::Receiver<Result<Option<Route>, Ended>>) {
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt as _;
-
     use super::*;
     use crate::{id::PeerId, rt::Tasks};
 
@@ -364,5 +394,15 @@ mod tests {
         shared.end(Ended::Closed);
         let read = Client::read(&shared).now_or_never();
         assert!(matches!(read, Some(Err(GroupError::Closed))), "{read:?}");
+    }
+
+    #[tokio::test]
+    async fn a_call_is_small() {
+        let tasks = Tasks::new(tracing::Span::none());
+        let shared = Shared::new("g", PeerId::from_bytes([1; 32]), Vec::new(), &tasks);
+        let call = Client::execute(shared, 1, Bytes::new(), Arc::default());
+        // With what is put around it, less than the 1032 bytes up to which glibc allocates without a search.
+        let size = size_of_val(&call);
+        assert!(size <= 896, "{size} bytes");
     }
 }

@@ -11,7 +11,10 @@ use std::{
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
 use tracing::debug;
 
 use super::{
@@ -87,7 +90,7 @@ impl Forwarding {
             let guard = guard;
             let mut half = tx.into_half();
             let mut queue = queue;
-            let sent = send(&mut half, &mut queue);
+            let sent = send(&mut half, &mut queue, &guard.0);
             let received = receive(rx, &guard.0);
             tokio::select! {
                 biased;
@@ -135,7 +138,12 @@ impl Forwarding {
             kind(&mut waiting).insert(id, reply);
             id
         };
-        if self.requests.send(request(id)).await.is_err() {
+        let sent = match self.requests.try_send(request(id)) {
+            Ok(()) => true,
+            Err(TrySendError::Closed(_)) => false,
+            Err(TrySendError::Full(request)) => self.requests.send(request).boxed().await.is_ok(),
+        };
+        if !sent {
             kind(&mut lock(&self.waiting)).remove(&id);
             return Err(Failed::Unknown);
         }
@@ -158,8 +166,16 @@ impl Drop for Guard {
     }
 }
 
-async fn send(half: &mut SendHalf, queue: &mut mpsc::Receiver<Request>) -> Result<(), LinkError> {
+async fn send(
+    half: &mut SendHalf,
+    queue: &mut mpsc::Receiver<Request>,
+    waiting: &Mutex<Waiting>,
+) -> Result<(), LinkError> {
     while let Some(first) = queue.recv().await {
+        if lock(waiting).submitted.len() > 1 {
+            // Those who were answered together ask again together: all that can run do so first.
+            tokio::task::yield_now().await;
+        }
         let mut bytes = wire::encode_frame(&first, wire::MAX_FRAME)?;
         while bytes.len() < WRITE {
             let Ok(next) = queue.try_recv() else {

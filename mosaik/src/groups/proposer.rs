@@ -1,12 +1,17 @@
 //! What a leader proposes: the commands of many clients, gathered into few entries.
 //!
-//! While entries are under way, what comes in is gathered for the next one; alone, a command is an entry of
-//! its own and waits for nothing.
+//! While an entry is under way, what comes in is gathered for the next one, for as long as the way to a majority
+//! takes, or [`PATIENCE`] where that is far; alone, a command is an entry of its own and waits for nothing. An
+//! entry costs each member about as much as a hundred commands in it do, so that few large ones are faster than
+//! many small ones even to whoever waits. After J. Nagle, *Congestion Control in IP/TCP Internetworks* (RFC 896).
 
 use std::{future::Future, pin::Pin, time::Duration};
 
-use futures::{StreamExt as _, stream::FuturesUnordered};
-use tokio::sync::{mpsc, oneshot};
+use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
 use tracing::debug;
 
 use super::{
@@ -28,8 +33,10 @@ const MAX_ITEMS: usize = 1024;
 const MAX_BYTES: usize = 1024 * 1024;
 /// Largest item, in bytes: what an entry holds, less what surrounds it.
 pub(crate) const MAX_ITEM: usize = wire::MAX_FRAME - 64 * 1024;
-/// Entries that are under way at once; what comes then is gathered.
-const MAX_UNDER_WAY: usize = 16;
+/// Entries that are under way at once; what comes then is gathered, however long they take.
+const MAX_UNDER_WAY: usize = 64;
+/// How long what comes in is gathered at most while fewer entries are under way.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// Why an item was not applied, as far as is known.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -84,9 +91,60 @@ impl Proposer {
     /// Hands an item over, waiting for room.
     pub(crate) async fn submit(&self, item: Item) -> Result<Told, Failed> {
         let (reply, told) = oneshot::channel();
-        let submission = Submission { item, reply };
-        let sent = self.queue.send(submission).await;
-        sent.map(|()| told).map_err(|_| Failed::Stopped)
+        match self.queue.try_send(Submission { item, reply }) {
+            Ok(()) => Ok(told),
+            Err(TrySendError::Closed(_)) => Err(Failed::Stopped),
+            Err(TrySendError::Full(submission)) => {
+                let sent = self.queue.send(submission).boxed().await;
+                sent.map(|()| told).map_err(|_| Failed::Stopped)
+            }
+        }
+    }
+}
+
+/// What is to be proposed.
+struct Incoming {
+    submissions: mpsc::Receiver<Submission>,
+    /// What the last batch had no room for.
+    carried: Option<Submission>,
+    /// Whether others are likely to come with the first.
+    crowded: bool,
+}
+
+impl Incoming {
+    fn new(submissions: mpsc::Receiver<Submission>) -> Self {
+        Self {
+            submissions,
+            carried: None,
+            crowded: false,
+        }
+    }
+
+    /// Waits for what there is, as far as an entry holds it; `None` once nothing comes any more. Nothing is lost
+    /// if this is dropped while it waits.
+    async fn next(&mut self) -> Option<Vec<Submission>> {
+        if self.carried.is_none() {
+            self.carried = self.submissions.recv().await;
+            if self.crowded {
+                // Those who were answered together ask again together: all that can run do so first.
+                tokio::task::yield_now().await;
+            }
+        }
+        let mut batch = vec![self.carried.take()?];
+        let mut bytes: usize = batch.iter().map(|first| first.item.size()).sum();
+        while batch.len() < MAX_ITEMS && bytes < MAX_BYTES {
+            let Ok(next) = self.submissions.try_recv() else {
+                break;
+            };
+            bytes += next.item.size();
+            if bytes > MAX_ITEM {
+                self.carried = Some(next);
+                break;
+            }
+            batch.push(next);
+        }
+        self.crowded = batch.len() > 1;
+        Some(batch)
     }
 }
 
@@ -103,37 +161,24 @@ struct Gathering {
 type Outcome = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 impl Gathering {
-    async fn run(mut self, mut submissions: mpsc::Receiver<Submission>) {
+    async fn run(mut self, submissions: mpsc::Receiver<Submission>) {
         let mut under_way: FuturesUnordered<Outcome> = FuturesUnordered::new();
-        let mut batch = Vec::new();
-        let mut carried = None;
+        let mut incoming = Incoming::new(submissions);
+        let mut patient_until = rt::now();
         loop {
             let room = under_way.len() < MAX_UNDER_WAY;
-            tokio::select! {
+            let open = under_way.is_empty() || rt::now() >= patient_until;
+            let batch = tokio::select! {
                 biased;
                 Some(()) = under_way.next() => continue,
-                received = submissions.recv(), if room && carried.is_none() => match received {
-                    Some(first) => batch.push(first),
-                    None => break,
-                },
-                () = std::future::ready(()), if room && carried.is_some() => {
-                    batch.extend(carried.take());
-                }
-            }
-            let mut bytes: usize = batch.iter().map(|s| s.item.size()).sum();
-            while batch.len() < MAX_ITEMS && bytes < MAX_BYTES {
-                let Ok(next) = submissions.try_recv() else {
-                    break;
-                };
-                bytes += next.item.size();
-                if bytes > MAX_ITEM {
-                    carried = Some(next);
-                    break;
-                }
-                batch.push(next);
-            }
-            let entry = self.propose(std::mem::take(&mut batch)).await;
-            under_way.push(entry);
+                batch = incoming.next(), if room && open => batch,
+                () = rt::sleep_until(patient_until), if room && !open => continue,
+            };
+            let Some(batch) = batch else {
+                break;
+            };
+            under_way.push(self.propose(batch).await);
+            patient_until = rt::now() + PATIENCE;
         }
         while under_way.next().await.is_some() {}
     }
@@ -217,5 +262,82 @@ fn failed(error: ProposeError) -> Failed {
         ProposeError::Unknown => Failed::Unknown,
         ProposeError::Stopped => Failed::Stopped,
         ProposeError::TooLarge { .. } => Failed::Malformed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::groups::proto::session::{Request, SessionId};
+
+    /// A batch of one command, of `len` bytes.
+    fn submission(sequence: u64, len: usize) -> Submission {
+        let request = Request {
+            session: SessionId(1),
+            sequence,
+            unanswered: 0,
+        };
+        Submission {
+            item: Item::Commands {
+                request,
+                count: 1,
+                commands: Bytes::from(vec![0; len]),
+            },
+            reply: oneshot::channel().0,
+        }
+    }
+
+    fn sequences(batch: &[Submission]) -> Vec<u64> {
+        let sequence = |submission: &Submission| match &submission.item {
+            Item::Commands { request, .. } => request.sequence,
+            other => panic!("{other:?}"),
+        };
+        batch.iter().map(sequence).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_gathered_in_order_and_within_bounds() {
+        let (queue, submissions) = mpsc::channel(BACKLOG);
+        let mut incoming = Incoming::new(submissions);
+        let many = MAX_ITEMS as u64;
+        for sequence in 0..=many {
+            queue.try_send(submission(sequence, 8)).unwrap();
+        }
+        // One that fills an entry, with one that it leaves no room for.
+        queue
+            .try_send(submission(many + 1, MAX_ITEM - 256))
+            .unwrap();
+        queue.try_send(submission(many + 2, 300)).unwrap();
+        drop(queue);
+        let mut batches = Vec::new();
+        while let Some(batch) = incoming.next().await {
+            batches.push(sequences(&batch));
+        }
+        let lens: Vec<usize> = batches.iter().map(Vec::len).collect();
+        assert_eq!(lens, [MAX_ITEMS, 2, 1]);
+        assert!(batches.concat().into_iter().eq(0..=many + 2));
+    }
+
+    #[tokio::test]
+    async fn those_who_come_together_are_waited_for_and_none_is_lost() {
+        let (queue, submissions) = mpsc::channel(BACKLOG);
+        let mut incoming = Incoming::new(submissions);
+        queue.try_send(submission(0, 8)).unwrap();
+        queue.try_send(submission(1, 8)).unwrap();
+        assert_eq!(incoming.next().await.unwrap().len(), 2);
+        // The last were two: the next is taken and has to wait for others, but not to be forgotten.
+        queue.try_send(submission(2, 8)).unwrap();
+        assert!(incoming.next().now_or_never().is_none());
+        queue.try_send(submission(3, 8)).unwrap();
+        let batch = incoming.next().now_or_never().flatten().unwrap();
+        assert_eq!(sequences(&batch), [2, 3]);
+        // One that comes alone waits once, and then not any more.
+        queue.try_send(submission(4, 8)).unwrap();
+        assert_eq!(incoming.next().await.unwrap().len(), 1);
+        queue.try_send(submission(5, 8)).unwrap();
+        let batch = incoming.next().now_or_never().flatten().unwrap();
+        assert_eq!(sequences(&batch), [5]);
     }
 }

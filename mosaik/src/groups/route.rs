@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use futures::FutureExt as _;
 use tokio::sync::Mutex;
 
 use super::{
@@ -98,7 +99,17 @@ impl Route {
 }
 
 impl There {
+    /// The stream to the leader, opened if there is none in order.
     async fn forwarding(&self) -> Result<Forwarding, Failed> {
+        if let Ok(open) = self.open.try_lock()
+            && let Some(forwarding) = open.as_ref().filter(|open| !open.is_closed())
+        {
+            return Ok(forwarding.clone());
+        }
+        self.reopened().boxed().await
+    }
+
+    async fn reopened(&self) -> Result<Forwarding, Failed> {
         let mut open = self.open.lock().await;
         if let Some(forwarding) = open.as_ref().filter(|open| !open.is_closed()) {
             return Ok(forwarding.clone());

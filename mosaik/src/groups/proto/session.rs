@@ -186,9 +186,11 @@ impl Session {
             return;
         }
         self.unanswered = unanswered;
-        let kept = self.answers.split_off(&unanswered);
-        let gone = std::mem::replace(&mut self.answers, kept);
-        self.bytes -= gone.values().map(Bytes::len).sum::<usize>();
+        while let Some(first) = self.answers.first_entry()
+            && *first.key() < unanswered
+        {
+            self.bytes -= first.remove().len();
+        }
     }
 }
 
