@@ -3,7 +3,7 @@
 //! The follower says how far it is, and is sent a snapshot if the entries behind that were purged, then entries
 //! as they are applied. Following costs the membership nothing; when the one that is followed goes, another is.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -13,13 +13,17 @@ use super::{
     bonds::{GroupHeader, Kind},
     error::Unavailable,
     front::Front,
-    machine::Header as SnapshotHeader,
-    proto::{founding::charter::Epoch, log_id::LogId},
+    machine::{Header as SnapshotHeader, Store},
+    proto::{
+        compaction::{Compaction, Limits},
+        founding::charter::Epoch,
+        log_id::LogId,
+    },
     raft::RaftMachine,
     replica::Replica,
     shared::Shared,
     status::GroupStatus,
-    storage::{Op, Record, WriteError},
+    storage::{GroupLog, Op, Record, WriteError},
 };
 use crate::{
     id::{MemberId, PeerId},
@@ -37,11 +41,6 @@ const TICK: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(4);
 /// How long to wait, give or take half, before another member is followed.
 const RETRY: Duration = Duration::from_millis(100);
-
-/// Entries after which a follower makes a snapshot.
-const SNAPSHOT_EVERY: u64 = 50_000;
-/// Entries that it keeps although a snapshot has them.
-const KEEP: u64 = 10_000;
 
 /// What a follower is sent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -226,6 +225,7 @@ pub(crate) async fn run(
     told: watch::Sender<Followed>,
 ) {
     let mut tried = None;
+    let mut compaction = Compaction::new(Limits::default());
     loop {
         let sources = front.announcers(replica.epoch());
         // Another one than the last, if there is another.
@@ -238,7 +238,12 @@ pub(crate) async fn run(
         let random = usize::try_from(rt::random_u64() >> 32).unwrap_or(0);
         if let Some(source) = choice.get(random % choice.len().max(1)).copied() {
             tried = Some(source);
-            match follow(&front, &replica, &mut machine, source, &told).await {
+            let follower = Follower {
+                replica: &replica,
+                machine: &mut machine,
+                compaction: &mut compaction,
+            };
+            match follow(&front, follower, source, &told).await {
                 Ok(()) => {}
                 Err(Broken::Link(error)) => debug!(%error, source = %source, "followed no longer"),
                 // The progress of the replica says why.
@@ -255,7 +260,13 @@ pub(crate) async fn run(
 enum Broken {
     Link(LinkError),
     Halted,
-    Io(std::io::Error),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 impl From<LinkError> for Broken {
@@ -264,20 +275,26 @@ impl From<LinkError> for Broken {
     }
 }
 
+/// What a follower has.
+struct Follower<'a> {
+    replica: &'a Replica,
+    machine: &'a mut RaftMachine,
+    compaction: &'a mut Compaction,
+}
+
 async fn follow(
     front: &Front,
-    replica: &Replica,
-    machine: &mut RaftMachine,
+    mut follower: Follower<'_>,
     source: MemberId,
     told: &watch::Sender<Followed>,
 ) -> Result<(), Broken> {
     let header = GroupHeader {
         group: front.group(),
-        epoch: replica.epoch(),
-        from: replica.me(),
+        epoch: follower.replica.epoch(),
+        from: follower.replica.me(),
         to: source,
         kind: Kind::Follow {
-            applied: machine.last(),
+            applied: follower.machine.last(),
         },
     };
     let halves = rt::timeout(SILENCE, front.open(header)).await;
@@ -308,8 +325,8 @@ async fn follow(
                     std::mem::replace(before, followed.clone()) != followed
                 });
             }
-            Frame::Entries(records) => take_in(replica, machine, records).await?,
-            Frame::Snapshot(header) => snapshot(replica, machine, &mut link, header).await?,
+            Frame::Entries(records) => follower.take_in(records).await?,
+            Frame::Snapshot(header) => follower.snapshot(&mut link, header).await?,
             Frame::Chunk(_) => return Err(LinkError::Stream(CloseCode::Malformed).into()),
         }
     }
@@ -321,75 +338,88 @@ async fn receive(link: &mut Link<(), Frame>) -> Result<Frame, LinkError> {
     frame.ok_or(LinkError::Truncated)
 }
 
-async fn take_in(
-    replica: &Replica,
-    machine: &mut RaftMachine,
-    records: Vec<Record>,
-) -> Result<(), Broken> {
-    let next = machine.last().map_or(0, |applied| applied.index + 1);
-    let indices = records.iter().map(|record| record.id.index);
-    let Some(last) = records.last().map(|record| record.id) else {
-        return Ok(());
-    };
-    if !indices.eq((next..).take(records.len())) {
-        return Err(LinkError::Stream(CloseCode::Malformed).into());
-    }
-    // They are committed whether or not they are on this disk: nobody waits for that.
-    let done = |written: Result<(), WriteError>| {
-        if let Err(error) = written {
-            debug!(%error, "entries that are followed were not written");
+impl Follower<'_> {
+    async fn take_in(&mut self, records: Vec<Record>) -> Result<(), Broken> {
+        let next = behind(self.machine.last());
+        let indices = records.iter().map(|record| record.id.index);
+        let Some(last) = records.last().map(|record| record.id) else {
+            return Ok(());
+        };
+        if !indices.eq((next..).take(records.len())) {
+            return Err(LinkError::Stream(CloseCode::Malformed).into());
         }
-    };
-    let log = replica.log();
-    let appended = log.append(records.clone(), done).await;
-    appended.map_err(|error| Broken::Io(std::io::Error::other(error)))?;
-    let noted = log.save_committed(last).await;
-    noted.map_err(|error| Broken::Io(std::io::Error::other(error)))?;
-    machine.follow(&records).await.map_err(|_| Broken::Halted)?;
-    compact(replica, machine, last.index).await
+        // They are committed whether or not they are on this disk: nobody waits for that.
+        let done = |written: Result<(), WriteError>| {
+            if let Err(error) = written {
+                debug!(%error, "entries that are followed were not written");
+            }
+        };
+        let log = self.replica.log();
+        let appended = log.append(records.clone(), done).await;
+        appended.map_err(io::Error::other)?;
+        let noted = log.save_committed(last).await;
+        noted.map_err(io::Error::other)?;
+        let followed = self.machine.follow(&records).await;
+        followed.map_err(|_| Broken::Halted)?;
+        let store = self.replica.store();
+        Ok(compact(log, store, self.machine, self.compaction).await?)
+    }
+
+    async fn snapshot(
+        &mut self,
+        link: &mut Link<(), Frame>,
+        header: SnapshotHeader,
+    ) -> Result<(), Broken> {
+        let replica = self.replica;
+        let sound = header.group == replica.log().group() && header.epoch == replica.epoch();
+        if !sound {
+            return Err(LinkError::Stream(CloseCode::Malformed).into());
+        }
+        let chunks = header.chunks;
+        let mut receiving = replica.store().receive(header).await?;
+        for number in 0..chunks {
+            let Frame::Chunk(chunk) = receive(link).await? else {
+                return Err(LinkError::Stream(CloseCode::Malformed).into());
+            };
+            if number >= receiving.next() {
+                receiving.push(chunk).await?;
+            }
+        }
+        let snapshot = receiving.finish().await?;
+        Ok(self.machine.follow_snapshot(snapshot).await?)
+    }
 }
 
 /// Replaces entries by a snapshot when there are many.
-async fn compact(replica: &Replica, machine: &mut RaftMachine, last: u64) -> Result<(), Broken> {
-    let current = replica.store().current();
-    let covered = current.map_or(0, |snapshot| snapshot.header().last.index);
-    if last.saturating_sub(covered) < SNAPSHOT_EVERY {
-        return Ok(());
+async fn compact(
+    log: &GroupLog,
+    store: &Store,
+    machine: &mut RaftMachine,
+    compaction: &mut Compaction,
+) -> io::Result<()> {
+    let covered = || behind(store.current().map(|snapshot| snapshot.header().last));
+    let (before, applied) = (covered(), behind(machine.last()));
+    if log.sizes(|log| compaction.snapshot(log, before, applied)) {
+        machine.checkpoint().await?;
     }
-    machine.checkpoint().await.map_err(Broken::Io)?;
-    let upto = last.saturating_sub(KEEP);
-    let record = replica.log().read(upto..upto + 1, 1).await;
-    let record = record.map_err(|error| Broken::Io(std::io::Error::other(error)))?;
+    let after = covered();
+    let Some(upto) = log.sizes(|log| compaction.purge(log, after)) else {
+        return Ok(());
+    };
+    let record = log
+        .read(upto..upto + 1, 1)
+        .await
+        .map_err(io::Error::other)?;
     if let Some(record) = record.first() {
-        let purged = replica.log().write(vec![Op::Purge(record.id)]).await;
-        purged.map_err(|error| Broken::Io(std::io::Error::other(error)))?;
+        let purged = log.write(vec![Op::Purge(record.id)]).await;
+        purged.map_err(io::Error::other)?;
     }
     Ok(())
 }
 
-async fn snapshot(
-    replica: &Replica,
-    machine: &mut RaftMachine,
-    link: &mut Link<(), Frame>,
-    header: SnapshotHeader,
-) -> Result<(), Broken> {
-    let sound = header.group == replica.log().group() && header.epoch == replica.epoch();
-    if !sound {
-        return Err(LinkError::Stream(CloseCode::Malformed).into());
-    }
-    let chunks = header.chunks;
-    let mut receiving = replica.store().receive(header).await.map_err(Broken::Io)?;
-    for number in 0..chunks {
-        let Frame::Chunk(chunk) = receive(link).await? else {
-            return Err(LinkError::Stream(CloseCode::Malformed).into());
-        };
-        if number >= receiving.next() {
-            receiving.push(chunk).await.map_err(Broken::Io)?;
-        }
-    }
-    let snapshot = receiving.finish().await.map_err(Broken::Io)?;
-    let installed = machine.follow_snapshot(snapshot).await;
-    installed.map_err(Broken::Io)
+/// The index behind an entry.
+fn behind(last: Option<LogId>) -> u64 {
+    last.map_or(0, |last| last.index + 1)
 }
 
 impl Front {
@@ -399,5 +429,88 @@ impl Front {
         let bonds = self.bonds();
         let members = bonds.into_iter().filter(announcing).map(|bond| bond.member);
         members.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::{
+        groups::{
+            machine::{Ctx, Hosted, StateMachine},
+            proto::compaction::Length,
+            storage::{Kind as RecordKind, Storage},
+        },
+        id::GroupId,
+        rt::Tasks,
+    };
+
+    /// A state that holds nothing.
+    #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+    struct Nothing;
+
+    impl StateMachine for Nothing {
+        type Command = ();
+        type Output = ();
+        type Query = ();
+        type Answer = ();
+        type Snapshot = Self;
+
+        fn apply(&mut self, _: &Ctx, (): ()) {}
+
+        fn query(&self, (): ()) {}
+
+        fn snapshot(&self) -> Self {
+            Self
+        }
+
+        fn restore(snapshot: Self) -> Self {
+            snapshot
+        }
+    }
+
+    /// Few entries that are large are replaced like many that are small.
+    #[tokio::test]
+    async fn a_follower_bounds_its_log_by_bytes() {
+        let mib = 1024 * 1024;
+        let length = |bytes| Length {
+            entries: 50_000,
+            bytes,
+        };
+        let mut compaction = Compaction::new(Limits {
+            every: length(4 * mib),
+            keep: length(mib),
+        });
+        let (group, epoch) = (GroupId::from_name("g"), Epoch::from_bytes([1; 16]));
+        let storage = Storage::volatile(&Tasks::new(tracing::Span::none()));
+        let log = storage.open_group(group).await.unwrap();
+        let store = Store::memory(group, epoch);
+        let machine = Box::new(Hosted::<Nothing>::new());
+        let machine = RaftMachine::new(machine, store.clone(), log.clone(), Arc::default());
+        let (mut machine, _) = machine.unwrap();
+        let mut snapshots = 0;
+        for index in 0..100 {
+            let record = Record {
+                id: LogId { term: 1, index },
+                kind: RecordKind::Blank,
+                payload: vec![0; 256 * 1024].into(),
+            };
+            log.append(vec![record.clone()], |done| done.unwrap())
+                .await
+                .unwrap();
+            machine.follow(&[record]).await.unwrap();
+            let before = store.current().map(|s| s.header().last);
+            compact(&log, &store, &mut machine, &mut compaction)
+                .await
+                .unwrap();
+            let after = store.current().map(|s| s.header().last);
+            snapshots += u32::from(before != after);
+            let held = log.sizes(|log| log.bytes(0..u64::MAX));
+            assert!(held <= 5 * mib + 256 * 1024, "{held} bytes at {index}");
+        }
+        assert_eq!(snapshots, 6);
+        assert!(log.ends().0.is_some_and(|purged| purged.index > 80));
     }
 }

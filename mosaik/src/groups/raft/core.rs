@@ -92,6 +92,12 @@ pub(super) trait Core: fmt::Debug + Send + Sync + 'static {
     /// Tries a member again at once.
     fn retry(&self, member: MemberId) -> BoxFuture<'_, Result<(), Fatal<Types>>>;
 
+    /// See [`openraft::raft::Trigger::snapshot`].
+    fn snapshot(&self) -> BoxFuture<'_, Result<(), Fatal<Types>>>;
+
+    /// See [`openraft::raft::Trigger::purge_log`].
+    fn purge(&self, upto: u64) -> BoxFuture<'_, Result<(), Fatal<Types>>>;
+
     /// Lets time pass for it, or not.
     fn tick(&self, on: bool);
 
@@ -197,6 +203,14 @@ where
 
     fn retry(&self, member: MemberId) -> BoxFuture<'_, Result<(), Fatal<Types>>> {
         Box::pin(async move { self.trigger().reset_backoff([member]).await })
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<(), Fatal<Types>>> {
+        Box::pin(async move { self.trigger().snapshot().await })
+    }
+
+    fn purge(&self, upto: u64) -> BoxFuture<'_, Result<(), Fatal<Types>>> {
+        Box::pin(async move { self.trigger().purge_log(upto).await })
     }
 
     fn tick(&self, on: bool) {

@@ -16,7 +16,10 @@ use openraft::{
 };
 
 use super::types::{self, RaftEntry, RaftLogId, RaftVote, Types};
-use crate::groups::storage::{Failure, GroupLog, LogId, Op, ReadError, Record, WriteError};
+use crate::groups::{
+    proto::sizes::Sizes,
+    storage::{Failure, GroupLog, LogId, Op, ReadError, Record, WriteError},
+};
 
 /// Bytes of entries that are read at once, about: 1 MiB. A frame of the network holds them.
 const READ_BYTES: usize = 1024 * 1024;
@@ -67,6 +70,11 @@ impl RaftLog {
             next = read.id.index + 1;
         }
         Ok(None)
+    }
+
+    /// Looks at the sizes of its entries.
+    pub(super) fn sizes<T>(&self, look: impl FnOnce(&Sizes) -> T) -> T {
+        self.log.sizes(look)
     }
 
     async fn write(&self, op: Op) -> io::Result<()> {

@@ -4,9 +4,10 @@
 //! [`machine`] of the state that the log's entries are applied to. [`network`] and [`serve`] are
 //! its network over the connections of a node, the calling and the answering side, with [`pipeline`] for
 //! entries, [`snapshot`] for snapshots and [`turns`] for who comes when; what goes over the wire, and what of it is believed, is in
-//! [`wire`]. [`node`] is what others see of it all, and [`core`] is openraft without the type of its state
-//! machine.
+//! [`wire`]. [`compact`] has it make snapshots. [`node`] is what others see of it all, and [`core`] is openraft without
+//! the type of its state machine.
 
+mod compact;
 mod core;
 mod log;
 mod machine;

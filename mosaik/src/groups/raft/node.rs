@@ -23,6 +23,7 @@ use openraft::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
+    compact,
     core::{self, Core, Members},
     log::RaftLog,
     network::{Lines, Network, Shared, Slots},
@@ -36,6 +37,7 @@ use crate::{
     groups::{
         machine::{Snapshot, Store},
         proto::{
+            compaction::{Compaction, Limits},
             founding::charter::Epoch,
             roster::{Change, Step},
             timing::Timing,
@@ -48,8 +50,6 @@ use crate::{
 
 /// Entries in one request of replication.
 const MAX_PAYLOAD_ENTRIES: u64 = 1024;
-/// Entries that are purged at once, at least.
-const PURGE_BATCH: u64 = 1024;
 /// Messages that wait for openraft, from others and from its own parts each.
 const CHANNEL: u64 = 1024;
 /// Commands that wait for the state machine.
@@ -68,10 +68,8 @@ pub(crate) struct Config {
     pub(crate) epoch: Epoch,
     /// The timing of the group.
     pub(crate) timing: Timing,
-    /// Entries after which a snapshot is made. Default 50 000.
-    pub(crate) snapshot_every: u64,
-    /// Entries that are kept although a snapshot has them, for those who are a little behind. Default 10 000.
-    pub(crate) keep: u64,
+    /// When snapshots are made, and what is kept behind them.
+    pub(crate) limits: Limits,
 }
 
 impl Config {
@@ -82,8 +80,7 @@ impl Config {
             group,
             epoch,
             timing: Timing::default(),
-            snapshot_every: 50_000,
-            keep: 10_000,
+            limits: Limits::default(),
         }
     }
 
@@ -106,10 +103,10 @@ impl Config {
             enable_heartbeat: false,
             broadcast_submitted_on_append: Some(true),
             max_payload_entries: MAX_PAYLOAD_ENTRIES,
-            snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_every),
-            replication_lag_threshold: self.snapshot_every.saturating_mul(2),
-            max_in_snapshot_log_to_keep: self.keep,
-            purge_batch_size: PURGE_BATCH.min(self.snapshot_every),
+            // `compact` sees to both, as openraft does not count bytes.
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: u64::MAX,
+            replication_lag_threshold: self.limits.every.entries.saturating_mul(2),
             api_channel_size: Some(CHANNEL),
             notification_channel_size: Some(CHANNEL),
             state_machine_channel_size: Some(MACHINE_CHANNEL),
@@ -156,7 +153,7 @@ impl Node {
             group,
             epoch,
             timing,
-            ..
+            limits,
         } = config;
         let pulse = Arc::new(Pulse::default());
         let network = Network::new(Shared {
@@ -187,6 +184,8 @@ impl Node {
         tasks.spawn(beat);
         let pace = pulse::pace(server.clone(), timing, status.clone(), pulse.clone());
         tasks.spawn(pace);
+        let compaction = Compaction::new(limits);
+        tasks.spawn(compact::compact(server.clone(), compaction, status.clone()));
         let inner = Inner {
             server,
             status,

@@ -37,6 +37,8 @@ pub(crate) struct Status {
     pub(crate) committed: Option<LogId>,
     /// Everything up to it is applied.
     pub(crate) applied: Option<LogId>,
+    /// The last entry that a snapshot has.
+    pub(crate) snapshot: Option<LogId>,
     /// The members, once there are any in the log.
     pub(crate) membership: Option<Membership>,
     /// For a leader: up to which entry each member is known to have the log.
@@ -157,6 +159,7 @@ fn look(
         last: positions.last_log.as_ref().map(id),
         committed: positions.local_committed.as_ref().map(id),
         applied: positions.last_applied.as_ref().map(id),
+        snapshot: positions.snapshot.as_ref().map(id),
         membership: effective.log_id().as_ref().and_then(|at| {
             let is_committed = committed.as_ref() == Some(at);
             membership(id(at), is_committed, effective.membership())

@@ -7,7 +7,7 @@ use super::{
     record::Record,
     state::{GroupState, Op},
 };
-use crate::id::GroupId;
+use crate::{groups::proto::sizes::Sizes, id::GroupId};
 
 /// Keeps the logs of all groups of a node. Its methods block where [`blocks`](Self::blocks) says so.
 ///
@@ -42,6 +42,10 @@ pub(crate) trait LogEngine: fmt::Debug + Send + Sync + 'static {
         range: Range<u64>,
         max_bytes: usize,
     ) -> Result<Vec<Record>, Failure>;
+
+    /// The sizes of a group's entries, as near as can be told without reading what they hold. They begin with the
+    /// one at `first`, which is also the next if there is none.
+    fn sizes(&self, group: GroupId, first: u64) -> Result<Sizes, Failure>;
 
     /// Ends it; what was committed stays where it is.
     fn close(&self);

@@ -16,6 +16,7 @@ use super::{
     writer::{Job, Writer},
 };
 use crate::{
+    groups::proto::sizes::Sizes,
     id::GroupId,
     rt::{self, lock},
 };
@@ -40,13 +41,14 @@ struct Shared {
 #[derive(Debug)]
 struct View {
     state: GroupState,
+    sizes: Sizes,
     recent: Recent,
     /// Counts what may replace an entry by another.
     rewrites: u64,
 }
 
 impl GroupLog {
-    pub(super) fn new(group: GroupId, state: GroupState, writer: Writer) -> Self {
+    pub(super) fn new(group: GroupId, state: GroupState, sizes: Sizes, writer: Writer) -> Self {
         let shared = Shared {
             group,
             incarnation: state.incarnation,
@@ -54,6 +56,7 @@ impl GroupLog {
             view: Mutex::new(View {
                 recent: Recent::new(state.next()),
                 state,
+                sizes,
                 rewrites: 0,
             }),
         };
@@ -86,6 +89,11 @@ impl GroupLog {
     pub(crate) fn ends(&self) -> (Option<LogId>, Option<LogId>) {
         let view = self.view();
         (view.state.purged, view.state.last)
+    }
+
+    /// Looks at the sizes of the entries, those that are not durable yet included.
+    pub(crate) fn sizes<T>(&self, look: impl FnOnce(&Sizes) -> T) -> T {
+        look(&self.view().sizes)
     }
 
     /// Appends entries. Returns when they can be read; `done` hears when they are durable, or why they will
@@ -249,19 +257,26 @@ impl View {
             match op {
                 Op::Append(records) => {
                     self.recent.append(records);
+                    for record in records {
+                        self.sizes.append(record.id.index, record.size());
+                    }
                     first = first.min(records.first().map_or(u64::MAX, |r| r.id.index));
                 }
                 Op::Truncate(after) => {
+                    let next = after.map_or(0, |after| after.index + 1);
                     self.recent.truncate(*after);
+                    self.sizes.truncate(next);
                     self.rewrites += 1;
-                    first = first.min(after.map_or(0, |after| after.index + 1));
+                    first = first.min(next);
                 }
                 Op::Purge(upto) => {
                     self.recent.purge(*upto);
+                    self.sizes.purge(upto.index + 1);
                     self.rewrites += 1;
                 }
                 Op::Erase { .. } => {
                     self.recent.truncate(None);
+                    self.sizes = Sizes::new(0);
                     self.rewrites += 1;
                     first = 0;
                 }
@@ -269,6 +284,7 @@ impl View {
             }
         }
         self.recent.begin(first);
+        debug_assert_eq!(self.sizes.next(), self.state.next(), "one log");
         Ok(())
     }
 }

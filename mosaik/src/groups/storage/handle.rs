@@ -13,6 +13,7 @@ use super::{
     writer::{Job, Writer},
 };
 use crate::{
+    groups::proto::sizes::Sizes,
     id::GroupId,
     rt::{self, watch},
 };
@@ -71,7 +72,21 @@ impl Storage {
         let closed = || WriteError::Failed(Failure::Closed);
         let state = told.await.map_err(|_| closed())??;
         let state = state.ok_or_else(closed)?;
-        Ok(GroupLog::new(group, state, self.writer.clone()))
+        let sizes = self.measure(group, state.first).await?;
+        Ok(GroupLog::new(group, state, sizes, self.writer.clone()))
+    }
+
+    /// Measures the entries of a log that begins at `first`.
+    async fn measure(&self, group: GroupId, first: u64) -> Result<Sizes, Failure> {
+        let engine = self.writer.engine().clone();
+        let blocks = engine.blocks();
+        let measure = move || engine.sizes(group, first);
+        let sizes = if blocks {
+            rt::blocking(measure).await
+        } else {
+            measure()
+        };
+        sizes.inspect_err(|failure| self.writer.fail(failure))
     }
 
     /// All groups that have a log.

@@ -67,6 +67,11 @@ impl Record {
         size_of::<Self>() + self.payload.len()
     }
 
+    /// About the [`size`](Self::size) of an entry that stands on the disk as `sealed`.
+    pub(super) fn size_of_sealed(sealed: &[u8]) -> usize {
+        size_of::<Self>() + sealed.len()
+    }
+
     /// As it stands on the disk under `key`.
     pub(super) fn seal(&self, key: &[u8]) -> Result<Vec<u8>, EncodeError> {
         let body = wire::encode(&Body {

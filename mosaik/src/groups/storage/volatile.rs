@@ -13,7 +13,7 @@ use super::{
     record::Record,
     state::{GroupState, Op},
 };
-use crate::id::GroupId;
+use crate::{groups::proto::sizes::Sizes, id::GroupId};
 
 /// Keeps logs in memory.
 #[derive(Debug, Default)]
@@ -83,6 +83,16 @@ impl LogEngine for Volatile {
         self.with(|logs| {
             let log = logs.get(&group);
             log.map_or_else(Vec::new, |log| log.read(range, max_bytes))
+        })
+    }
+
+    fn sizes(&self, group: GroupId, first: u64) -> Result<Sizes, Failure> {
+        self.with(|logs| {
+            let mut sizes = Sizes::new(first);
+            for record in logs.get(&group).iter().flat_map(|log| &log.records) {
+                sizes.append(record.id.index, record.size());
+            }
+            sizes
         })
     }
 

@@ -1,6 +1,7 @@
 //! A group of members in memory, and what can go wrong between them.
 
 mod cluster;
+mod compaction;
 mod distance;
 mod hostile;
 mod snapshots;
@@ -28,7 +29,7 @@ use crate::{
     groups::{
         machine::Frozen,
         raft::{LineError, Purpose, Slots, serve},
-        storage::Storage,
+        storage::{GroupLog, Storage},
     },
     id::{NetworkId, PeerAddr, PeerId, SecretKey},
     rt,
@@ -81,30 +82,18 @@ impl Drop for World {
 }
 
 /// What members are started with.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Options {
     timing: Timing,
-    snapshot_every: u64,
-    keep: u64,
+    limits: Limits,
 }
 
 impl Options {
     fn config(&self, me: MemberId) -> Config {
         Config {
             timing: self.timing,
-            snapshot_every: self.snapshot_every,
-            keep: self.keep,
+            limits: self.limits,
             ..Config::new(me, GroupId::from_name(GROUP), EPOCH)
-        }
-    }
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            timing: Timing::default(),
-            snapshot_every: 50_000,
-            keep: 10_000,
         }
     }
 }
@@ -114,6 +103,7 @@ struct Host {
     me: MemberId,
     node: Node,
     machine: Recorder,
+    log: GroupLog,
     lines: Arc<PoolLines>,
     tasks: Tasks,
 }
@@ -166,7 +156,7 @@ impl World {
         let config = self.options.config(me);
         let node = Node::start(
             config,
-            RaftLog::new(log),
+            RaftLog::new(log.clone()),
             machine.clone(),
             Store::memory(GroupId::from_name(GROUP), EPOCH),
             lines.clone(),
@@ -193,6 +183,7 @@ impl World {
             me,
             node,
             machine,
+            log,
             lines,
             tasks,
         }

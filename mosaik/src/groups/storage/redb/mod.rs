@@ -26,7 +26,7 @@ use super::{
     record::Record,
     state::{GroupState, Op},
 };
-use crate::{id::GroupId, rt::lock, wire::EncodeError};
+use crate::{groups::proto::sizes::Sizes, id::GroupId, rt::lock, wire::EncodeError};
 
 type Records<'a> = ::redb::Table<'a, &'static [u8; 40], &'static [u8]>;
 
@@ -238,6 +238,21 @@ impl LogEngine for Redb {
                 }
             }
             Ok(records)
+        })
+    }
+
+    fn sizes(&self, group: GroupId, first: u64) -> Result<Sizes, Failure> {
+        self.with(|database| {
+            let txn = database.begin_read()?;
+            let table = txn.open_table(tables::RECORDS)?;
+            let (start, end) = (key(group, first), key(group, u64::MAX));
+            let mut sizes = Sizes::new(first);
+            for row in table.range::<&[u8; 40]>(&start..&end)? {
+                let (key, sealed) = row?;
+                let bytes = Record::size_of_sealed(sealed.value());
+                sizes.append(tables::index(key.value()), bytes);
+            }
+            Ok(sizes)
         })
     }
 

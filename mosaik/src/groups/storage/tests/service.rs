@@ -346,3 +346,30 @@ fn closing_writes_what_was_handed_over() {
         assert_eq!(log.state().next(), 10);
     });
 }
+
+/// How large a log is does not depend on who has it open.
+#[test]
+fn a_log_that_is_opened_again_is_as_large_as_before() {
+    on_each(async |storage| {
+        let log = storage.open_group(group("g")).await.unwrap();
+        let other = storage.open_group(group("h")).await.unwrap();
+        append(&other, 0).await.unwrap();
+        for index in 0..40 {
+            let record = record(1, index, vec![1; 100 * 1024]);
+            log.write(vec![Op::Append(vec![record])]).await.unwrap();
+        }
+        log.write(vec![Op::Purge(LogId { term: 1, index: 9 })])
+            .await
+            .unwrap();
+        let again = storage.open_group(group("g")).await.unwrap();
+        for range in [0..u64::MAX, 10..20, 25..26] {
+            let [before, after] = [&log, &again].map(|log| log.sizes(|s| s.bytes(range.clone())));
+            let entries = range.end.min(40) - range.start.max(10);
+            assert!(before >= entries * 100 * 1024, "{before}");
+            // The disk has some bytes around each entry.
+            assert!(before.abs_diff(after) < entries * 100, "{before}, {after}");
+        }
+        let ends = again.sizes(|sizes| (sizes.first(), sizes.next()));
+        assert_eq!(ends, (10, 40));
+    });
+}

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     groups::{
+        proto::compaction::Length,
         raft::wire::{Append, CHUNK_FRAME, Offer, OfferAnswer, Outgoing},
         storage::{Kind, Record, Vote},
     },
@@ -14,8 +15,16 @@ type Sender = Link<Offer, OfferAnswer>;
 /// A leader whose log begins behind a snapshot of several chunks, and one that has nothing.
 async fn behind() -> (World, Vec<Host>) {
     let options = Options {
-        snapshot_every: 100,
-        keep: 10,
+        limits: Limits {
+            every: Length {
+                entries: 100,
+                ..Limits::default().every
+            },
+            keep: Length {
+                entries: 10,
+                ..Limits::default().keep
+            },
+        },
         ..Options::default()
     };
     let (world, mut hosts) = World::founded(options, 3).await;
