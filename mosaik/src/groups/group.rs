@@ -269,7 +269,8 @@ impl<M: StateMachine> Group<M> {
     /// its log.
     ///
     /// In development mode (`founders = 1`), and where all is proven to be lost, a volatile group does this by
-    /// itself; see [`Event::Refounded`](super::Event::Refounded).
+    /// itself, and any group does that declares [`recover_after`](super::Options::recover_after);
+    /// see [`Event::Refounded`](super::Event::Refounded).
     ///
     /// # Errors
     /// When a quorum is connected, this node is no member, or nothing could be founded within 30 seconds: see

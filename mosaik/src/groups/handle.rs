@@ -456,6 +456,14 @@ impl<M: StateMachine> GroupBuilder<M> {
         self
     }
 
+    /// How long the quorum has to be lost before those who are left found the group anew, at the risk of losing
+    /// what a majority that is out of reach acknowledges. Default: never, but in development mode. See
+    /// [`Options::recover_after`].
+    pub fn recover_after(mut self, lost: Duration) -> Self {
+        self.options.recover_after = Some(lost);
+        self
+    }
+
     /// How long a command or query waits for its answer. Default 10 s.
     pub fn command_timeout(mut self, limit: Duration) -> Self {
         self.options.command_timeout = limit;

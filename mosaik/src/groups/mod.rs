@@ -7,9 +7,9 @@
 //! # What is promised
 //! With two founders or more: an acknowledged command is never lost, undone or applied twice; a query sees every
 //! command acknowledged before it; a minority never acknowledges anything, unless an operator says so by
-//! [`Group::recover`]. With one founder, the default, two nodes that do not see each other found two groups, and a
-//! group in memory whose quorum was gone for ten seconds goes on with what is left: that is for development, and a
-//! warning says so.
+//! [`Group::recover`], or the group declares [`Options::recover_after`]. With one founder, the default, two nodes that
+//! do not see each other found two groups, and a group in memory whose quorum was gone for ten seconds goes on with
+//! what is left: that is for development, and a warning says so.
 //!
 //! # Where to look
 //! - [`Groups`] are the groups of a node, from [`Network::groups`](crate::Network::groups); its

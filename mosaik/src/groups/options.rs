@@ -26,6 +26,17 @@ pub struct Options {
     pub durable: Durability,
     /// Silence after which a voter may be replaced. Default 30 s.
     pub evict_after: Duration,
+    /// How long the quorum has to be lost before those who are left found the group anew by themselves, from the
+    /// best log among them, as [`Group::recover`](super::Group::recover) does. At least `evict_after`: a majority is
+    /// not given up sooner than one voter. Default `None`: they wait, but for what is proven to be lost, and in
+    /// development mode for 10 s, whose place this takes.
+    ///
+    /// Time proves nothing, so this gives up the promise that an acknowledged command is never lost. An old majority
+    /// that is alive and merely out of reach goes on acknowledging commands, and all of them are lost when the two
+    /// meet; so are those that only the missing had, if the members of a durable group that lost its power come back
+    /// further apart than this. Take more than any such outage lasts. [`Event::Refounded`](super::Event::Refounded)
+    /// names the voters that may live on.
+    pub recover_after: Option<Duration>,
     /// How long a command or query waits for its answer. Default 10 s.
     pub command_timeout: Duration,
     /// How often a leader that has nothing else to say shows that it is there; at least 10 ms. Default: measured
@@ -54,6 +65,7 @@ impl Default for Options {
             voters: 5,
             durable: Durability::IfPossible,
             evict_after: Duration::from_secs(30),
+            recover_after: None,
             command_timeout: Duration::from_secs(10),
             heartbeat: None,
             election_timeout: None,
@@ -127,6 +139,15 @@ impl Options {
         };
         let bad = |reason: String| Refusal::BadOptions(reason);
         roster.check().map_err(|error| bad(error.to_string()))?;
+        if self
+            .recover_after
+            .is_some_and(|after| after < self.evict_after)
+        {
+            return Err(bad(
+                "`recover_after` must be at least `evict_after`: a majority is not given up sooner than one voter"
+                    .into(),
+            ));
+        }
         let timing = self.timing();
         if let Some(timing) = timing {
             timing.check().map_err(bad)?;
@@ -140,7 +161,10 @@ impl Options {
             timing: digest("timing", &timing)?,
             key_check: Digest(blake3::derive_key("mosaik/group/key-check/1", &key)),
             fingerprint: Digest(fingerprint),
-            options: digest("options", &(founders, self.voters, self.evict_after))?,
+            options: digest(
+                "options",
+                &(founders, self.voters, self.evict_after, self.recover_after),
+            )?,
         };
         Ok(Settled {
             founders,
@@ -228,6 +252,8 @@ mod tests {
             bad(|o| o.voters = 4),
             bad(|o| o.voters = 11),
             bad(|o| o.evict_after = Duration::from_secs(1)),
+            bad(|o| o.recover_after = Some(Duration::ZERO)),
+            bad(|o| o.recover_after = Some(Duration::from_secs(29))),
             bad(|o| o.heartbeat = Some(Duration::from_millis(1))),
             bad(|o| o.heartbeat = Some(Duration::from_millis(100))),
             bad(|o| {
@@ -269,6 +295,10 @@ mod tests {
         check(|o| o.key = Some("k".into()), Err(Refusal::Key));
         check(|o| o.founders = Some(3), Err(Refusal::Options));
         check(|o| o.voters = 3, Err(Refusal::Options));
+        check(
+            |o| o.recover_after = Some(Duration::from_secs(60)),
+            Err(Refusal::Options),
+        );
         check(
             |o| o.heartbeat = Some(Duration::from_millis(50)),
             Err(Refusal::Timing),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mosaik::{
     Group, Network,
-    groups::{Durability, Event, GroupError, RecoverError},
+    groups::{Durability, Event, GroupBuilder, GroupError, RecoverError},
     sim::{Host, World},
 };
 use mosaik_tests::{machines::Counter, simulated, within};
@@ -14,6 +14,9 @@ fn seeds() -> std::ops::Range<u64> {
     let asked = std::env::var("RECOVER_SEEDS").ok();
     0..asked.map_or(3, |seeds| seeds.parse().unwrap())
 }
+
+/// How long groups wait that declare it.
+const DECLARED: Duration = Duration::from_secs(20);
 
 /// A member, and what keeps it up.
 struct Member {
@@ -35,9 +38,21 @@ impl Member {
         Self::on(host, network, founders, Durability::Required).await
     }
 
+    /// The same, in a group of three founders that does not wait for longer than [`DECLARED`].
+    async fn join_declared(world: &World, host: &Host, durable: Durability) -> Self {
+        let builder = host.builder("simulated", &world.hosts()).data_dir("data");
+        let network = host.run(builder.build()).await.unwrap().unwrap();
+        let options = network.groups().builder("counter").founders(3);
+        let options = options.durable(durable).evict_after(DECLARED / 2);
+        Self::with(host, network, options.recover_after(DECLARED)).await
+    }
+
     async fn on(host: &Host, network: Network, founders: usize, durable: Durability) -> Self {
         let options = network.groups().builder("counter").founders(founders);
-        let options = options.durable(durable);
+        Self::with(host, network, options.durable(durable)).await
+    }
+
+    async fn with(host: &Host, network: Network, options: GroupBuilder<Counter>) -> Self {
         let group = host.run(async move { options.join() }).await.unwrap();
         let host = host.clone();
         Self {
@@ -396,5 +411,46 @@ fn a_durable_group_waits_for_an_operator_and_outlives_the_crash_of_the_founder()
             assert_eq!(back.value().await, 11);
             left.network.shutdown().await;
         });
+    }
+}
+
+/// What time proves nothing of is given up where that is declared, on disks too.
+#[test]
+fn where_a_time_is_declared_a_group_re_forms_after_it() {
+    for seed in seeds() {
+        for durable in [Durability::Volatile, Durability::Required] {
+            let world = World::new(seed);
+            world.run(async {
+                let hosts = world.make_hosts(3);
+                let mut members = Vec::new();
+                for host in &hosts {
+                    members.push(Member::join_declared(&world, host, durable).await);
+                }
+                for member in &members {
+                    member.votes_among(3).await;
+                }
+                members[0].count(10).await;
+                let left = &members[2];
+                assert_eq!(left.value().await, 10);
+                let refounded = left.refounded();
+                hosts[0].crash().await;
+                hosts[1].crash().await;
+                within(left.group.when().offline()).await;
+                let began = world.elapsed();
+                left.explained(&world, &["re-forms by itself", "as declared"])
+                    .await;
+                assert_eq!(within(refounded).await, 2, "both may live");
+                let took = (world.elapsed() - began).as_secs_f64();
+                assert!((19.0..25.0).contains(&took), "{took}");
+                within(left.group.when().online()).await;
+                left.count(1).await;
+                // With its log of the ancestor, if it had one on a disk: it waits as long, then joins by itself.
+                let back = Member::join_declared(&world, &hosts[0], durable).await;
+                left.votes_among(2).await;
+                back.votes_among(2).await;
+                back.count(1).await;
+                assert_eq!((left.value().await, back.value().await), (12, 12));
+            });
+        }
     }
 }

@@ -34,7 +34,7 @@ use crate::{
                 charter::{Charter, Epoch},
                 message::{Binding, Input, Record},
             },
-            roster::{DEVELOPMENT, Loss, Membership, Options, Replica, Waiting, quorum, refound},
+            roster::{Loss, Membership, Options, Replica, Waiting, quorum, refound},
         },
     },
     id::MemberId,
@@ -323,7 +323,7 @@ impl Driver {
             testaments: BTreeMap::new(),
             newcomers: BTreeSet::new(),
             lost_for: rt::now().duration_since(since),
-            recover_after: None,
+            recover_after: self.parts.settled.options.recover_after,
             operator: self.is_asked() || reports.values().any(|report| report.operator),
             options: Options {
                 durable,
@@ -464,16 +464,16 @@ impl Driver {
         Ok(())
     }
 
-    /// What there is besides the charter whose quorum is lost. In development mode a descendant that can be
-    /// reached is joined when this member may found one itself, and one that cannot be reached is as good as none.
+    /// What there is besides the charter whose quorum is lost. Where the group re-forms in time, a descendant that
+    /// can be reached is joined when this member may found one itself, and one that cannot be reached is as good as
+    /// none, like the voters that cannot be.
     fn known(&self, of: &Charter, loss: &Loss, stopped_for: Option<MemberId>) -> Known {
-        let development = !loss.options.durable && loss.options.founders == 1;
-        let any = loss.operator || (development && loss.lost_for >= DEVELOPMENT);
+        let any = loss.operator || loss.is_timed_out();
         if let Some(descendant) = self.descendant(of, stopped_for, any) {
             return Known::Joins(Box::new(descendant));
         }
         let mut descendants = self.conflicts.descendants(of);
-        let counts = |c: &&Charter| !development || self.front.is_announced(c.epoch);
+        let counts = |c: &&Charter| !loss.ends_in_time() || self.front.is_announced(c.epoch);
         match descendants.find(counts) {
             None => Known::None,
             Some(Charter { epoch, .. }) if self.front.is_announced(*epoch) => {
@@ -492,7 +492,7 @@ impl Driver {
     }
 
     /// A descendant that takes the place of this member's replica: that of the founder that it stopped for, which
-    /// held no less; or any, where an operator asks, or development mode allows.
+    /// held no less; or any, where an operator asks, or the time is over after which the group re-forms.
     fn descendant(
         &self,
         of: &Charter,

@@ -26,7 +26,7 @@ mod view;
 pub(crate) use plan::{Change, Step, explain, plan};
 pub(crate) use quorum::{Death, quorum};
 pub(crate) use reason::Reason;
-pub(crate) use recover::{DEVELOPMENT, Loss, Replica, Waiting, refound};
+pub(crate) use recover::{Loss, Replica, Waiting, refound};
 pub(crate) use silence::{Input, Silence};
 pub(crate) use view::{Facts, Membership, Options, Preference, Role, View};
 #[cfg(test)]

@@ -10,7 +10,7 @@
 //!   this membership is the last in their log must be so many that the others never made a majority:
 //!   survivors, who are bound to the recovery from then on, and members whose signed departure names
 //!   their last membership.
-//! - **Time**, where it is declared: `recover = after(..)`, and development mode.
+//! - **Time**, where it is declared: `recover_after`, and development mode.
 //! - **An operator.** This and time cannot fence an old majority that nobody reaches; whoever acts on
 //!   the outcome says so ([`Descendant::unfenced`]).
 //!
@@ -33,7 +33,7 @@ use super::{
 use crate::id::MemberId;
 
 /// How long after its quorum is gone a volatile group in development mode (one founder) re-forms.
-pub(crate) const DEVELOPMENT: Duration = Duration::from_secs(10);
+const DEVELOPMENT: Duration = Duration::from_secs(10);
 
 /// What a reachable member that holds the charter's state reports, bound to run the charter no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,7 +63,7 @@ pub(crate) struct Loss {
     pub(crate) newcomers: BTreeSet<MemberId>,
     /// How long the quorum has been gone, without a break.
     pub(crate) lost_for: Duration,
-    /// `recover = after(..)`, where declared.
+    /// How long it has to be gone, where that is declared.
     pub(crate) recover_after: Option<Duration>,
     /// Whether an operator asks for it.
     pub(crate) operator: bool,
@@ -76,7 +76,7 @@ pub(crate) struct Loss {
 pub(crate) enum Cause {
     /// No majority can exist, now or ever.
     Proof,
-    /// `recover = after(..)`.
+    /// It was gone for as long as declared.
     Declared,
     /// Development mode.
     Development,
@@ -177,6 +177,25 @@ impl Loss {
             .filter(|m| !self.survivors.contains_key(m) && !self.evidence.contains_key(m))
             .collect()
     }
+
+    /// After which time the group re-forms by itself, if it does so without proof, and what allows it. A declaration
+    /// takes the place of the default, be it sooner or later.
+    fn in_time(&self) -> Option<(Duration, Cause)> {
+        let declared = self.recover_after.map(|after| (after, Cause::Declared));
+        let development = !self.options.durable && self.options.founders == 1;
+        declared.or(development.then_some((DEVELOPMENT, Cause::Development)))
+    }
+
+    /// Whether the group re-forms by itself in time.
+    pub(crate) fn ends_in_time(&self) -> bool {
+        self.in_time().is_some()
+    }
+
+    /// Whether it has been lost for that time.
+    pub(crate) fn is_timed_out(&self) -> bool {
+        self.in_time()
+            .is_some_and(|(after, _)| self.lost_for >= after)
+    }
 }
 
 impl Cause {
@@ -229,12 +248,7 @@ fn cause(loss: &Loss) -> Result<Cause, Waiting> {
         Ok(()) => return Ok(Cause::Proof),
         Err(unproven) => unproven,
     };
-    let declared = loss.recover_after.map(|after| (after, Cause::Declared));
-    let volatile = !loss.options.durable;
-    let development = volatile && loss.options.founders == 1;
-    let development = development.then_some((DEVELOPMENT, Cause::Development));
-    // A declaration takes the place of the default, be it sooner or later.
-    match declared.or(development) {
+    match loss.in_time() {
         None => Err(unproven),
         Some((after, cause)) if loss.lost_for >= after => Ok(cause),
         Some((after, cause)) => Err(Waiting::After {

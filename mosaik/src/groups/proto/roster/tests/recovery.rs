@@ -243,6 +243,23 @@ fn declared_and_development_groups_re_form_in_time() {
         &durable,
         "a durable group waits for its members to come back: n1",
     );
+    assert!(!durable.ends_in_time());
+    let declared = |after| {
+        let durable = development(30).with(|loss| loss.options.durable = true);
+        durable.with(|loss| {
+            loss.recover_after = Some(secs(after));
+            for replica in loss.survivors.values_mut() {
+                replica.durable = true;
+            }
+        })
+    };
+    founds(&declared(30), Cause::Declared, 2, &[n(2)]);
+    assert!(declared(30).is_timed_out());
+    refuses(
+        &declared(31),
+        "the group re-forms by itself in 1 s, as declared",
+    );
+    assert!(declared(31).ends_in_time() && !declared(31).is_timed_out());
 }
 
 #[test]
