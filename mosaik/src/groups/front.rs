@@ -402,8 +402,8 @@ impl Front {
                 message,
                 ..
             } => self.quiesce(line, epoch, (from, to), message),
-            // It is about no group.
-            Control::Beat => {}
+            // They are about no group.
+            Control::Beat | Control::Clock(_) => {}
             Control::Verdict {
                 by, other, winner, ..
             } => self.verdict(by, other, winner),

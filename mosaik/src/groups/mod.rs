@@ -19,6 +19,7 @@
 
 mod bonds;
 mod client;
+mod clock;
 mod condition;
 mod driver;
 mod error;

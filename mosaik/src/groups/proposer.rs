@@ -15,6 +15,7 @@ use tokio::sync::{
 use tracing::debug;
 
 use super::{
+    clock::Clock,
     machine::{ENTRY_FORMAT, Entry, Item, ItemReply},
     proto::log_id::LogId,
     raft::{Applied, Node, Proposal, ProposeError},
@@ -76,11 +77,12 @@ pub(crate) struct Proposer {
 
 impl Proposer {
     /// Starts proposing.
-    pub(crate) fn start(node: Node, applied: Applied, tasks: &Tasks) -> Self {
+    pub(crate) fn start(node: Node, applied: Applied, clock: Clock, tasks: &Tasks) -> Self {
         let (queue, submissions) = mpsc::channel(BACKLOG);
         let gathering = Gathering {
             node,
             applied,
+            clock,
             stamped: None,
             checked: None,
         };
@@ -151,6 +153,7 @@ impl Incoming {
 struct Gathering {
     node: Node,
     applied: Applied,
+    clock: Clock,
     /// The term and the moment of the last entry, which the time of the next counts from.
     stamped: Option<(u64, Instant)>,
     /// Up to where the digest was stamped.
@@ -241,7 +244,7 @@ impl Gathering {
             self.checked = Some(check.at);
         }
         Entry {
-            now: rt::unix_millis(),
+            now: self.clock.stamp(),
             uptime: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
             check,
             items,

@@ -3,6 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use super::{
+    bonds::Clocks,
+    clock::Clock,
     machine::{Item, Machine, Store},
     progress::Progress,
     proposer::{Failed, Fate, Proposer},
@@ -34,11 +36,13 @@ pub(crate) struct Parts {
     pub(crate) applied: Applied,
     pub(crate) progress: Arc<Progress>,
     pub(crate) checker: Box<dyn Machine>,
+    pub(crate) clocks: Clocks,
 }
 
 /// What runs where Raft does.
 struct Raft {
     node: Node,
+    clock: Clock,
     proposer: Proposer,
     reads: Reads,
 }
@@ -49,10 +53,13 @@ impl Replica {
         let raft = node.map(|node| {
             let reading = node.clone();
             let round = move || read_index(reading.clone());
+            let clock = Clock::new(parts.me, parts.clocks.clone(), node.status());
+            let applied = parts.applied.clone();
             Raft {
-                proposer: Proposer::start(node.clone(), parts.applied.clone(), tasks),
+                proposer: Proposer::start(node.clone(), applied, clock.clone(), tasks),
                 reads: Reads::start(round, tasks),
                 node,
+                clock,
             }
         });
         let Parts {
@@ -103,6 +110,11 @@ impl Replica {
     /// Raft, if it runs.
     pub(crate) fn node(&self) -> Option<&Node> {
         self.raft.as_ref().map(|raft| &raft.node)
+    }
+
+    /// This member's clock, if Raft runs.
+    pub(crate) fn clock(&self) -> Option<&Clock> {
+        self.raft.as_ref().map(|raft| &raft.clock)
     }
 
     /// Proposes an item, if this member leads.

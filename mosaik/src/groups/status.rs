@@ -45,6 +45,8 @@ pub(crate) struct GroupStatus {
     pub(crate) unfenced: Vec<PeerId>,
     /// Whether the group rests.
     pub(crate) resting: bool,
+    /// What is wrong with this member's clock, and what follows.
+    pub(crate) clock: Option<String>,
     /// How fast the group notices that its leader is gone, once there is a charter.
     pub(crate) timing: Option<Timing>,
     /// Times that the replica was rebuilt since it last got further.
@@ -105,19 +107,16 @@ impl fmt::Display for GroupExplanation {
         if let Some(recovery) = &status.recovery {
             writeln!(f, "  recovery: {recovery}")?;
         }
-        if let Some(leader) = status.leader {
-            write!(f, "  leader: {leader}")?;
-            match status.term {
-                Some(term) => writeln!(f, ", term {term}")?,
-                None => writeln!(f)?,
-            }
-        }
+        status.led(f)?;
         status.membership(f)?;
         if status.behind > 0 {
             writeln!(f, "  catching up: {} entries behind", status.behind)?;
         }
         if status.resting {
             writeln!(f, "  rests: nothing to do")?;
+        }
+        if let Some(clock) = &status.clock {
+            writeln!(f, "  {clock}")?;
         }
         if let Some(timing) = status.timing.filter(|timing| *timing != Timing::default()) {
             writeln!(f, "  timing: {timing}")?;
@@ -163,6 +162,17 @@ impl GroupStatus {
             write!(f, " ({learner})")?;
         }
         writeln!(f)
+    }
+
+    fn led(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(leader) = self.leader else {
+            return Ok(());
+        };
+        write!(f, "  leader: {leader}")?;
+        match self.term {
+            Some(term) => writeln!(f, ", term {term}"),
+            None => writeln!(f),
+        }
     }
 
     fn phase(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

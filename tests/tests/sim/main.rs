@@ -1,5 +1,6 @@
 //! Networks in simulated worlds.
 
+mod clocks;
 mod delivery;
 mod discovery;
 mod distance;

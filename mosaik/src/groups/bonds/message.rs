@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::clocks;
 use crate::{
     groups::{
         error::Refusal,
@@ -149,13 +150,15 @@ pub(crate) enum Control {
         /// The one that lives on.
         winner: Charter,
     },
+    /// What the nodes' clocks show.
+    Clock(clocks::Message),
 }
 
 impl Control {
     /// The group that it is about, if it is about one.
     pub(crate) fn group(&self) -> Option<GroupId> {
         match self {
-            Self::Beat => None,
+            Self::Beat | Self::Clock(_) => None,
             Self::Present(presence) => Some(presence.group),
             Self::Absent { group, .. }
             | Self::Refused { group, .. }

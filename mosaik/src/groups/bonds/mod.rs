@@ -6,11 +6,13 @@
 //! charter, sender and receiver, so that nothing of another charter or boot is ever taken for one's own.
 
 mod beats;
+mod clocks;
 mod dial;
 pub(super) mod message;
 mod serve;
 mod table;
 
 pub(super) use beats::Watched;
+pub(super) use clocks::Clocks;
 pub(super) use message::{Control, Farewell, GroupHeader, Header, Kind, Presence, Report, proof};
 pub(super) use table::{Bonds, Line};

@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 use super::{
     Control, Presence,
     beats::{self, Beats, Watched},
+    clocks::{self, Clocks},
     dial, proof, serve,
 };
 use crate::{
@@ -45,6 +46,7 @@ struct Inner {
     /// Counts changes of the groups of this node.
     groups: watch::Sender<u64>,
     beats: Beats,
+    clocks: Clocks,
     /// Something is to be said in the catalog.
     announces: Notify,
 }
@@ -118,6 +120,7 @@ impl Bonds {
             state: Mutex::default(),
             groups: watch::Sender::new(0),
             beats: Beats::default(),
+            clocks: Clocks::default(),
             announces: Notify::new(),
         };
         let bonds = Self {
@@ -126,6 +129,7 @@ impl Bonds {
         tasks.spawn(serve::run(bonds.clone(), connections));
         tasks.spawn(dial::run(bonds.clone()));
         tasks.spawn(beats::run(bonds.clone()));
+        tasks.spawn(clocks::run(bonds.clone()));
         tasks.spawn(bonds.clone().announce_changes());
         bonds
     }
@@ -146,6 +150,11 @@ impl Bonds {
         &self.inner.beats
     }
 
+    /// What is known of the clocks of other nodes.
+    pub(crate) fn clocks(&self) -> &Clocks {
+        &self.inner.clocks
+    }
+
     /// Shows this node to the peers of a group that rests, until told otherwise, and watches them.
     pub(crate) fn watch(&self, group: GroupId, watched: Option<Watched>) {
         self.inner.beats.watch(group, watched);
@@ -155,6 +164,14 @@ impl Bonds {
     pub(super) fn lines(&self) -> Vec<Line> {
         let state = self.state();
         state.links.values().map(|link| link.line.clone()).collect()
+    }
+
+    /// Those of them whose peer is a writer of a group.
+    pub(super) fn writers(&self) -> Vec<Line> {
+        let state = self.state();
+        let writes = |link: &&Link| link.presences.values().any(|presence| presence.writer);
+        let links = state.links.values().filter(writes);
+        links.map(|link| link.line.clone()).collect()
     }
 
     /// Tells when the groups of this node change.
@@ -264,6 +281,8 @@ impl Bonds {
             line: line.clone(),
             presences: BTreeMap::new(),
         };
+        // First, so that who is bonded is known by its clock.
+        line.tell(self.inner.clocks.ask(line.connection.peer()));
         let mut state = self.state();
         for front in state.fronts.values() {
             line.tell(Control::Present(link.own_presence(front)));
@@ -303,6 +322,13 @@ impl Bonds {
         };
         link.remember(&message);
         line.hear();
+        if let Control::Clock(message) = message {
+            let answer = self.inner.clocks.received(line.connection.peer(), message);
+            if let Some(answer) = answer {
+                line.tell(answer);
+            }
+            return;
+        }
         if let Some(front) = message.group().and_then(|group| fronts.get(&group)) {
             front.received(line, message);
         }

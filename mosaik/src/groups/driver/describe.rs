@@ -50,6 +50,7 @@ impl Driver {
             unfenced: peers(self.recovery.unfenced()),
             rebuilds: self.rebuilds.0,
             resting: self.is_resting(),
+            clock: self.clock_trouble(),
             timing: self
                 .running
                 .as_ref()

@@ -3,6 +3,7 @@
 //! One task: it does what [founding](super::proto::founding) wants done, runs or follows the replica, carries out
 //! what the [roster](super::proto::roster) plans while this member leads, and tells the handles how it goes.
 
+mod clock;
 mod conflict;
 mod describe;
 mod part;

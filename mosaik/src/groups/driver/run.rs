@@ -210,6 +210,7 @@ impl Driver {
         self.answer_awaited();
         self.look().await?;
         self.recover().await?;
+        self.judge_clock();
         self.arbitrate();
         self.plan();
         self.rest();

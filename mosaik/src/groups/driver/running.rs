@@ -5,12 +5,14 @@ use std::{future::pending, sync::Arc, time::Duration};
 use tracing::{info, warn};
 
 use super::{
+    clock::Watch,
     rest::Rest,
     run::{Driver, Ending},
 };
 use crate::{
     groups::{
         bonds::{GroupHeader, Kind},
+        clock::Clock,
         follow::{self, Followed},
         front::Front,
         machine::{Store, Superseded},
@@ -46,6 +48,7 @@ pub(in crate::groups) struct Running {
     committed: bool,
     verdict: bool,
     rest: Rest,
+    watch: Watch,
     awake: Option<watch::Receiver<bool>>,
 }
 
@@ -78,6 +81,21 @@ impl Running {
     /// The same, to be changed.
     pub(super) fn rest_mut(&mut self) -> &mut Rest {
         &mut self.rest
+    }
+
+    /// This member's clock, if Raft runs.
+    pub(super) fn clock(&self) -> Option<Clock> {
+        self.replica.clock().cloned()
+    }
+
+    /// What is known of it.
+    pub(super) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// The same, to be changed.
+    pub(super) fn watch_mut(&mut self) -> &mut Watch {
+        &mut self.watch
     }
 
     /// What is known of the one that is followed.
@@ -263,6 +281,7 @@ impl Driver {
             applied,
             progress,
             checker: (self.parts.machine)(),
+            clocks: self.parts.bonds.clocks().clone(),
         };
         Ok((machine, parts))
     }
@@ -314,6 +333,7 @@ impl Driver {
             committed: false,
             verdict: false,
             rest: Rest::new(self.parts.settled.options.quiesce_after, timing),
+            watch: Watch::new(),
             awake,
         });
         self.seats.reset();

@@ -10,7 +10,7 @@ use std::{
 use futures::future::BoxFuture;
 use tracing::{debug, info};
 
-use super::run::Driver;
+use super::{run::Driver, running::Running};
 use crate::{
     groups::{
         bonds::Control,
@@ -182,6 +182,8 @@ impl Driver {
         let apart = |bond: &Bond| bond.announces.is_some() && bond.announces != epoch;
         let bonds = self.front.bonds().into_iter();
         let bonds = bonds.filter(|bond| members.contains(&bond.member) || !apart(bond));
+        let far_off = self.running.as_ref().and_then(Running::clock);
+        let far_off = far_off.map(|clock| clock.far_off()).unwrap_or_default();
         let bonded: BTreeMap<MemberId, _> = bonds.map(|bond| (bond.member, bond)).collect();
         for member in members.iter().chain(bonded.keys()) {
             let bond = bonded.get(member);
@@ -201,10 +203,12 @@ impl Driver {
                 departed: death == Some(roster::Death::Departed),
                 leaving: left,
                 preference: bond.map_or(Preference::Neutral, |bond| bond.preference),
+                sound: !far_off.contains(member),
             };
             facts.insert(*member, known);
         }
         let stop = *self.parts.stop.borrow();
+        let running = self.running.as_ref();
         facts.insert(
             me,
             Facts {
@@ -216,6 +220,7 @@ impl Driver {
                 departed: stop != super::run::Stop::No,
                 leaving: stop == super::run::Stop::Leave,
                 preference: self.parts.settled.preference(),
+                sound: running.is_none_or(|running| running.watch().verdict.is_sound()),
             },
         );
         View {

@@ -44,7 +44,8 @@ impl Ctx {
     }
 
     /// The time, in whole milliseconds: the clock of the leader when it proposed the entry, or the time that
-    /// an earlier entry showed if that was later. It never goes back.
+    /// an earlier entry showed if that was later, or if that clock is more than 10 s off the median of the
+    /// voters' clocks. It never goes back.
     pub fn now(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.now)
     }

@@ -22,7 +22,7 @@ pub(crate) const MAX_COMMANDS: u32 = 65_536;
 /// An entry of a log, encoded in the format [`ENTRY_FORMAT`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
-    /// The leader's clock, in milliseconds since 1970.
+    /// The leader's clock, in milliseconds since 1970; 0 if that is wrong.
     pub(crate) now: u64,
     /// For how long it has led since it said so last, in milliseconds.
     pub(crate) uptime: u64,

@@ -45,7 +45,7 @@ use crate::{
         storage::{LogId, MAX_PAYLOAD},
     },
     id::{GroupId, MemberId},
-    rt::{Tasks, watch},
+    rt::{Instant, Tasks, watch},
 };
 
 /// Entries in one request of replication.
@@ -346,6 +346,17 @@ impl Node {
     /// Whether it is awake.
     pub(crate) fn is_awake(&self) -> bool {
         self.inner.pulse.is_awake()
+    }
+
+    /// Keeps it from standing for election, or no longer. One that leads goes on, and who is handed leadership
+    /// takes it.
+    pub(crate) fn bar(&self, barred: bool) {
+        self.inner.pulse.bar(self.core(), barred);
+    }
+
+    /// When something came from a leader last.
+    pub(crate) fn led(&self) -> Option<Instant> {
+        self.inner.pulse.last_led()
     }
 
     /// Counts what was asked of it that leaves no entry.

@@ -9,7 +9,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,12 +19,13 @@ use openraft::{LinearizerOption, errors::RaftError};
 use tokio::sync::Notify;
 
 use super::{
+    core::Core,
     serve::Server,
     status::{Role, Status},
 };
 use crate::{
     groups::proto::{roster::Membership, timing::Timing},
-    rt::{self, watch},
+    rt::{self, Instant, lock, watch},
 };
 
 /// Elections in a row that may fail before members stand less often.
@@ -46,6 +47,19 @@ pub(super) struct Pulse {
     stood: Notify,
     /// A member can be reached that could not.
     reachable: Notify,
+    /// What keeps the member from standing.
+    kept: Mutex<Kept>,
+    /// When something came from a leader last.
+    led: Mutex<Option<Instant>>,
+}
+
+/// What keeps a member from standing for election.
+#[derive(Debug, Default)]
+struct Kept {
+    /// Elections failed.
+    pausing: bool,
+    /// It had better not lead.
+    barred: bool,
 }
 
 impl Default for Pulse {
@@ -57,6 +71,8 @@ impl Default for Pulse {
             asked: AtomicU64::new(0),
             stood: Notify::new(),
             reachable: Notify::new(),
+            kept: Mutex::default(),
+            led: Mutex::default(),
         }
     }
 }
@@ -119,6 +135,27 @@ impl Pulse {
     /// The member stands for election, or asks whether it should.
     pub(super) fn stands(&self) {
         self.stood.notify_one();
+    }
+
+    /// Keeps the member from standing for election, or no longer.
+    pub(super) fn bar(&self, core: &dyn Core, barred: bool) {
+        self.keep(core, |kept| kept.barred = barred);
+    }
+
+    fn keep(&self, core: &dyn Core, change: impl FnOnce(&mut Kept)) {
+        let mut kept = lock(&self.kept);
+        change(&mut kept);
+        core.elect(!kept.pausing && !kept.barred);
+    }
+
+    /// Something came from a leader.
+    pub(super) fn led(&self) {
+        *lock(&self.led) = Some(rt::now());
+    }
+
+    /// When it did last.
+    pub(super) fn last_led(&self) -> Option<Instant> {
+        *lock(&self.led)
     }
 
     fn set_awake(&self, awake: bool) {
@@ -235,10 +272,10 @@ pub(super) async fn pace(
             continue;
         };
         let longest = window.saturating_mul(1 << more.min(16)).min(MAX_PAUSE);
-        server.core.elect(false);
+        pulse.keep(&*server.core, |kept| kept.pausing = true);
         let pause = rt::jitter(longest.div_f64(1.5));
         let reachable = rt::timeout(pause, pulse.reachable.notified()).await;
-        server.core.elect(true);
+        pulse.keep(&*server.core, |kept| kept.pausing = false);
         if reachable.is_ok() {
             failed = 0;
         }

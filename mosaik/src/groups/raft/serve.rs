@@ -254,6 +254,7 @@ impl<'s> Entries<'s> {
     async fn hand_over(&mut self, frame: &Bytes) -> Result<(), ServeError> {
         let append = Append::decode(frame)?;
         append.check(self.from, self.server.held())?;
+        self.server.pulse.led();
         let request = request(append)?;
         let feed = self.feed.as_ref().ok_or(ServeError::Stopped)?;
         self.waiting.push_back(frame.len());

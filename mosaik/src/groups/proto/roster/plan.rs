@@ -134,13 +134,20 @@ fn successor(view: &View) -> Option<MemberId> {
     let voters = view.membership.voters.iter().copied();
     voters
         .filter(|m| *m != view.leader && view.fate(m) == Fate::Live && view.caught_up(m))
-        .min_by_key(|m| (Reverse(view.preference(m)), *m))
+        .min_by_key(|m| (Reverse(view.suits(m)), *m))
 }
 
-/// Hands over to a voter that declared itself better suited than the leader is.
+/// Hands over to a voter that is better suited than the leader: by a clock that is right, or by what it declared.
+/// To one whose clock is wrong nobody yields.
 fn yield_leadership(view: &View, reasons: &mut Vec<Reason>) -> Option<Step> {
-    let to = successor(view)?;
-    if view.preference(&to) <= view.preference(&view.leader) {
+    let to = successor(view).filter(|to| view.is_sound(to));
+    let Some(to) = to else {
+        if !view.is_sound(&view.leader) {
+            reasons.push(Reason::NoRightClock);
+        }
+        return None;
+    };
+    if view.suits(&to) <= view.suits(&view.leader) {
         return None;
     }
     if let Some(tried) = view.last_hand_over

@@ -111,6 +111,9 @@ pub(crate) enum Reason {
     /// The leader is to go, but no other voter is live and holds the log.
     #[error("the leader is to go, but no other voter is live and caught up")]
     NoSuccessor,
+    /// The leader's clock is wrong, but nobody with a right one can take over.
+    #[error("the leader's clock is wrong, but no voter with a right one is live and caught up")]
+    NoRightClock,
     /// Another voter should lead, but handing over was tried a moment ago.
     #[error("{to} should lead; handing over is tried again in {}", Up(*next_in))]
     HandOverPaused {

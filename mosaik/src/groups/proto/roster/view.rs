@@ -105,6 +105,8 @@ pub(crate) struct Facts {
     pub(crate) leaving: bool,
     /// What it declared about leading.
     pub(crate) preference: Preference,
+    /// Whether its clock is right, or not known to be wrong.
+    pub(crate) sound: bool,
 }
 
 /// The options of a group that bear on its roster.
@@ -267,6 +269,16 @@ impl View {
     pub(crate) fn preference(&self, member: &MemberId) -> Preference {
         let facts = self.facts.get(member);
         facts.map(|facts| facts.preference).unwrap_or_default()
+    }
+
+    /// Whether a member's clock is right, or not known to be wrong.
+    pub(crate) fn is_sound(&self, member: &MemberId) -> bool {
+        self.facts.get(member).is_none_or(|facts| facts.sound)
+    }
+
+    /// How well a member is suited to lead: a right clock counts before what it declared.
+    pub(crate) fn suits(&self, member: &MemberId) -> (bool, Preference) {
+        (self.is_sound(member), self.preference(member))
     }
 
     /// Fewest voters at any time: three, or all live writers that can vote if they are fewer, or what

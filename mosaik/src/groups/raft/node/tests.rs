@@ -352,7 +352,7 @@ impl Lines for PoolLines {
         self.pool.get(&to.peer)?.rtt()
     }
 
-    fn heard(&self, _from: MemberId) -> Option<rt::Instant> {
+    fn heard(&self, _from: MemberId) -> Option<Instant> {
         self.shown.load(Ordering::Relaxed).then(rt::now)
     }
 }

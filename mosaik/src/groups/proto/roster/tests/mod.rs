@@ -51,6 +51,7 @@ fn live() -> Facts {
         departed: false,
         leaving: false,
         preference: Preference::Neutral,
+        sound: true,
     }
 }
 

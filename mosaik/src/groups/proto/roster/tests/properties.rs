@@ -19,24 +19,36 @@ fn facts() -> impl Strategy<Value = Facts> {
         1 => Just(Preference::Prefer)
     ];
     let numbers = (silence, matched, preference);
-    (numbers, rarely(), rarely(), (rarely(), rarely(), rarely())).prop_map(
-        |((silence, matched, preference), superseded, departed, (leaving, diskless, observes))| {
-            Facts {
-                role: if observes {
-                    Role::Observer
-                } else {
-                    Role::Writer
-                },
-                durable: !diskless,
-                matched,
-                silent_for: secs(silence),
+    (
+        numbers,
+        rarely(),
+        rarely(),
+        (rarely(), rarely(), rarely(), rarely()),
+    )
+        .prop_map(
+            |(
+                (silence, matched, preference),
                 superseded,
                 departed,
-                leaving,
-                preference,
-            }
-        },
-    )
+                (leaving, diskless, observes, wrong),
+            )| {
+                Facts {
+                    role: if observes {
+                        Role::Observer
+                    } else {
+                        Role::Writer
+                    },
+                    durable: !diskless,
+                    matched,
+                    silent_for: secs(silence),
+                    superseded,
+                    departed,
+                    leaving,
+                    preference,
+                    sound: !wrong,
+                }
+            },
+        )
 }
 
 fn options() -> impl Strategy<Value = Options> {

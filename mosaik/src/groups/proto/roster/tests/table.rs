@@ -382,6 +382,37 @@ fn leadership_goes_to_who_prefers_it_and_from_who_avoids_it() {
 }
 
 #[test]
+fn leadership_goes_from_a_wrong_clock_to_a_right_one() {
+    let to = |peer| Some(Step::HandOver(n(peer)));
+    let wrong = |peers: &[u8]| {
+        let all = peers.iter();
+        all.fold(view(&[1, 2, 3], &[]), |view, peer| {
+            view.with(n(*peer), |f| f.sound = false)
+        })
+    };
+    check(wrong(&[1]), to(2), &[]);
+    check(wrong(&[1, 2]), to(3), &[]);
+    check(wrong(&[2, 3]), None, &[]);
+    // A right clock counts before what was declared.
+    let prefers = |view: View, peer| view.with(n(peer), |f| f.preference = Preference::Prefer);
+    check(prefers(wrong(&[1, 2]), 2), to(3), &[]);
+    check(prefers(wrong(&[1]), 1), to(2), &[]);
+    check(prefers(wrong(&[2]), 2), None, &[]);
+    // Nobody else can lead: it goes on.
+    let waits = "the leader's clock is wrong, but no voter with a right one is live and caught up";
+    check(wrong(&[1, 2, 3]), None, &[waits]);
+    check(prefers(wrong(&[1, 2, 3]), 2), None, &[waits]);
+    check(wrong(&[1, 2]).silent(&[3], 3), None, &[waits]);
+    // Who goes hands over to a wrong clock rather than to nobody.
+    check(wrong(&[2]).with(n(1), leaving), to(3), &[]);
+    check(wrong(&[2, 3]).with(n(1), leaving), to(2), &[]);
+    let mut paused = wrong(&[1]);
+    paused.last_hand_over = Some(paused.now - 4_500);
+    let waits = "n2 should lead; handing over is tried again in 6 s";
+    check(paused, None, &[waits]);
+}
+
+#[test]
 fn options_that_make_no_sense_are_refused() {
     let with = |change: fn(&mut Options)| {
         let mut options = Options::default();
