@@ -3,6 +3,8 @@
 //! The founding protocol decides under one lock and at once, whoever brings the fact; what it wants done waits
 //! for the [driver](super::driver).
 
+mod receive;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
@@ -13,7 +15,7 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use super::{
-    bonds::{Control, Farewell, GroupHeader, Kind, Line, Presence, Report},
+    bonds::{Control, GroupHeader, Kind, Line, Presence, Report},
     error::Refusal,
     follow, forward,
     options::Settled,
@@ -379,237 +381,6 @@ impl Front {
         refusals.map(|(peer, why)| (*peer, why.clone())).collect()
     }
 
-    /// A peer has sent a control message.
-    pub(crate) fn received(&self, line: &Line, message: Control) {
-        let peer = line.connection.peer();
-        match message {
-            Control::Present(presence) => self.present(line, &presence),
-            Control::Absent { boot, farewell, .. } => self.absent(peer, boot, farewell),
-            Control::Refused { why, .. } => self.refused(peer, why),
-            Control::Founding {
-                from, to, message, ..
-            } => self.founding_message(line, from, to, message),
-            Control::Withdrawn { from, .. } => self.withdrawn(peer, from),
-            Control::Leaving { boot, .. } => self.leaving(peer, boot),
-            Control::Removed { from, to, .. } => self.removed(line, from, to),
-            Control::Survivor {
-                from, to, report, ..
-            } => self.reported(line, from, to, report),
-            Control::Quiesce {
-                epoch,
-                from,
-                to,
-                message,
-                ..
-            } => self.quiesce(line, epoch, (from, to), message),
-            // They are about no group.
-            Control::Beat | Control::Clock(_) => {}
-            Control::Verdict {
-                by, other, winner, ..
-            } => self.verdict(by, other, winner),
-        }
-    }
-
-    /// A peer says that it takes part.
-    pub(crate) fn present(&self, line: &Line, presence: &Presence) {
-        let member = MemberId {
-            peer: line.connection.peer(),
-            boot: presence.boot,
-        };
-        let expected = line.expected_proof(self.key(), self.group(), presence.boot);
-        let compared = self.settled.compare(&presence.terms);
-        let proved = if expected == presence.proof {
-            Ok(())
-        } else {
-            Err(Refusal::Key)
-        };
-        let mut core = self.core();
-        if let Err(why) = compared.and(proved) {
-            core.remember_refusal(member.peer, why.clone());
-            drop(core);
-            line.tell(Control::Refused {
-                group: self.group(),
-                why,
-            });
-            return;
-        }
-        core.refusals.remove(&member.peer);
-        let bond = Bond {
-            member,
-            writer: presence.writer,
-            durable: presence.terms.durable,
-            preference: presence.preference,
-            announces: None,
-            report: None,
-            line: line.clone(),
-        };
-        if let Some(before) = core.bonds.insert(member.peer, bond)
-            && before.member != member
-        {
-            core.tell(Input::Unbonded(before.member));
-            core.died(before.member, Death::Superseded);
-        }
-        core.lost.remove(&member);
-        if core.latest.len() < MAX_REMEMBERED || core.latest.contains_key(&member.peer) {
-            core.latest.insert(member.peer, member.boot);
-        }
-        core.bonded(member, self.writer, self.settled.durable);
-        core.notices.push_back(Notice::Bonded(member));
-        drop(core);
-        self.news.notify_one();
-    }
-
-    /// A peer says that it takes part no longer.
-    fn absent(&self, peer: PeerId, boot: u64, farewell: Option<Farewell>) {
-        let member = MemberId { peer, boot };
-        let mut core = self.core();
-        if core
-            .bonds
-            .get(&peer)
-            .is_some_and(|bond| bond.member == member)
-        {
-            let durable = core.bonds.remove(&peer).is_some_and(|bond| bond.durable);
-            core.lose(member);
-            match farewell {
-                None => {}
-                // Its log is on its disk, and it comes back with it.
-                Some(Farewell::Shutdown) if durable => {}
-                Some(Farewell::Shutdown) => core.died(member, Death::Departed),
-                Some(Farewell::Left) => {
-                    core.left.insert(member);
-                    core.died(member, Death::Departed);
-                }
-                Some(Farewell::Replaced) => core.died(member, Death::Superseded),
-            }
-        }
-        drop(core);
-        self.news.notify_one();
-    }
-
-    /// A peer does not let this member take part with it.
-    fn refused(&self, peer: PeerId, why: Refusal) {
-        let mut core = self.core();
-        core.remember_refusal(peer, why);
-        core.notices.push_back(Notice::Bonds);
-        drop(core);
-        self.news.notify_one();
-    }
-
-    /// A connection is gone.
-    pub(crate) fn lost(&self, connection: &Connection) {
-        let mut core = self.core();
-        let peer = connection.peer();
-        let of = |bond: &Bond| bond.line.connection.stable_id() == connection.stable_id();
-        if core.bonds.get(&peer).is_some_and(of)
-            && let Some(bond) = core.bonds.remove(&peer)
-        {
-            core.lose(bond.member);
-        }
-        drop(core);
-        self.news.notify_one();
-    }
-
-    /// A peer has sent a founding message.
-    fn founding_message(&self, line: &Line, from: u64, to: u64, message: Message) {
-        let mut core = self.core();
-        let Some(from) = core.sender(line, from, to) else {
-            return;
-        };
-        let peer = from.peer;
-        if let (Message::Established(claim), Some(bond)) = (&message, core.bonds.get_mut(&peer)) {
-            bond.announces = Some(claim.charter.epoch);
-            if !self.writer {
-                let charter = claim.charter.clone();
-                core.notices.push_back(Notice::Announced(charter));
-            }
-        }
-        core.tell(Input::Received { from, message });
-        if core.spoken.len() < MAX_REMEMBERED {
-            core.spoken.insert(peer);
-        }
-        drop(core);
-        self.news.notify_one();
-    }
-
-    /// A member no longer announces its charter.
-    fn withdrawn(&self, peer: PeerId, boot: u64) {
-        let member = MemberId { peer, boot };
-        let mut core = self.core();
-        if let Some(bond) = core.bonds.get_mut(&peer)
-            && bond.member == member
-        {
-            bond.announces = None;
-        }
-        core.tell(Input::Withdrawn(member));
-        core.notices.push_back(Notice::Bonds);
-        drop(core);
-        self.news.notify_one();
-    }
-
-    /// A member wants to leave for good.
-    fn leaving(&self, peer: PeerId, boot: u64) {
-        let mut core = self.core();
-        let member = MemberId { peer, boot };
-        if core
-            .bonds
-            .get(&peer)
-            .is_some_and(|bond| bond.member == member)
-        {
-            core.left.insert(member);
-            core.notices.push_back(Notice::Bonds);
-        }
-        drop(core);
-        self.news.notify_one();
-    }
-
-    /// A leader says that this member is none any more.
-    fn removed(&self, line: &Line, from: u64, to: u64) {
-        let mut core = self.core();
-        if core.sender(line, from, to).is_some() {
-            core.notices.push_back(Notice::Removed);
-            drop(core);
-            self.news.notify_one();
-        }
-    }
-
-    /// A member reports that the quorum of its charter is lost.
-    fn reported(&self, line: &Line, from: u64, to: u64, report: Report) {
-        let mut core = self.core();
-        if let Some(from) = core.sender(line, from, to)
-            && let Some(bond) = core.bonds.get_mut(&from.peer)
-        {
-            bond.report = Some((rt::now(), report));
-        }
-        drop(core);
-        self.news.notify_one();
-    }
-
-    /// A member says something about resting.
-    fn quiesce(
-        &self,
-        line: &Line,
-        epoch: Epoch,
-        (from, to): (u64, u64),
-        message: quiesce::Message,
-    ) {
-        let mut core = self.core();
-        if let Some(from) = core.sender(line, from, to) {
-            core.notices.push_back(Notice::Quiesce {
-                epoch,
-                from,
-                message,
-            });
-            drop(core);
-            self.news.notify_one();
-        }
-    }
-
-    /// The node of a member that rests with this one is not heard any more.
-    pub(crate) fn silent(&self) {
-        self.core().notices.push_back(Notice::Silent);
-        self.news.notify_one();
-    }
-
     /// Whether a bonded member announces this charter.
     pub(crate) fn is_announced(&self, epoch: Epoch) -> bool {
         let core = self.core();
@@ -621,13 +392,6 @@ impl Front {
     /// Whether a peer has said how it stands with the group.
     pub(crate) fn has_spoken(&self, peer: &PeerId) -> bool {
         self.core().spoken.contains(peer)
-    }
-
-    /// A verdict was committed elsewhere.
-    fn verdict(&self, by: Epoch, other: Epoch, winner: Charter) {
-        let notice = Notice::Verdict { by, other, winner };
-        self.core().notices.push_back(notice);
-        self.news.notify_one();
     }
 
     /// Serves a stream of the group that a bonded member opened.
