@@ -12,7 +12,7 @@ use std::{
 };
 
 use mosaik::{
-    Group,
+    Group, Network,
     groups::{Durability, GroupError, StateMachine},
     sim::{
         Campaign, Conditions, Host, Nemesis, Schedule, World,
@@ -30,6 +30,8 @@ const COMMANDS: u64 = 150;
 const HASTE: Duration = Duration::from_millis(100);
 /// How long a packet takes between hosts that are far from each other.
 const OCEAN: Duration = Duration::from_millis(60);
+/// How long a process that could not start stays down.
+const RESTART: Duration = Duration::from_millis(500);
 /// Time that all may take to be well again after the last fault.
 const MEND: Duration = Duration::from_secs(90);
 
@@ -264,14 +266,7 @@ impl Run {
     async fn live(self, host: Host, n: usize) {
         // The handle of a process that was killed says nothing any more.
         self.groups.lock().unwrap().remove(host.name());
-        let mut builder = host.builder("groups", &self.world.hosts());
-        if self.plan.durable {
-            builder = builder.data_dir("data");
-        }
-        let Ok(network) = builder.build().await else {
-            // A disk that is full or broken: the host is started again when it is mended.
-            return std::future::pending().await;
-        };
+        let network = self.network(&host).await;
         let durable = if self.plan.durable {
             Durability::Required
         } else {
@@ -296,6 +291,21 @@ impl Run {
         self.groups.lock().unwrap().insert(name, group.clone());
         self.use_it(&group, n as u64).await;
         std::future::pending::<()>().await;
+    }
+
+    /// A node, once there is one: a disk that is full or broken lets none be built, and whatever supervises
+    /// processes starts them again.
+    async fn network(&self, host: &Host) -> Network {
+        loop {
+            let mut builder = host.builder("groups", &self.world.hosts());
+            if self.plan.durable {
+                builder = builder.data_dir("data");
+            }
+            if let Ok(network) = builder.build().await {
+                return network;
+            }
+            self.world.sleep(RESTART).await;
+        }
     }
 
     async fn use_it(&self, group: &Group<Registers>, client: u64) {
