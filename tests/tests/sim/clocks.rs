@@ -1,25 +1,20 @@
 //! Clocks that are wrong: who leads then, and which time commands see.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::{Duration, UNIX_EPOCH},
-};
+use std::time::{Duration, UNIX_EPOCH};
 
 use mosaik::{
     Group,
     groups::{Ctx, StateMachine},
-    sim::{Host, World},
 };
 use mosaik_tests::{groups::rests, within};
 use serde::{Deserialize, Serialize};
+
+use crate::trio::Trio;
 
 /// An hour, in milliseconds.
 const HOUR: i64 = 3_600_000;
 /// How far commands may see another time than the right one, in milliseconds: what they take, and then some.
 const SLACK: u64 = 200;
-/// How long something may take in a world in which nothing else happens.
-const SOON: Duration = Duration::from_secs(30);
 
 /// Answers which time a command sees, in milliseconds since 1970.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -53,72 +48,25 @@ impl StateMachine for Moments {
     }
 }
 
-/// Three members of one group, each in a process of its own.
-struct Trio {
-    world: World,
-    hosts: Vec<Host>,
-    groups: Arc<Mutex<BTreeMap<String, Group<Moments>>>>,
-}
-
-impl Trio {
-    fn new(seed: u64) -> Self {
-        let world = World::new(seed);
-        world.set_limit(Duration::from_secs(600));
-        Self {
-            hosts: world.make_hosts(3),
-            groups: Arc::default(),
-            world,
-        }
-    }
-
-    fn start(&self) {
-        for host in &self.hosts {
-            let (world, groups) = (self.world.clone(), self.groups.clone());
-            host.start(move |host| {
-                let (world, groups) = (world.clone(), groups.clone());
-                async move {
-                    let network = host.builder("clocks", &world.hosts()).build().await;
-                    let network = network.unwrap();
-                    let group = network.groups().builder::<Moments>("moments");
-                    let group = group.founders(3).join();
-                    groups.lock().unwrap().insert(host.name().into(), group);
-                    std::future::pending::<()>().await;
-                }
-            });
-        }
+impl Trio<Moments> {
+    /// Starts all; the right time when the world began, as commands see it while all clocks are right.
+    async fn begin(&self) -> u64 {
+        self.start();
+        self.until("online", |trio| trio.all(Group::is_online))
+            .await;
+        self.zero().await
     }
 
     fn find(&self, n: usize) -> Option<Group<Moments>> {
-        let groups = self.groups.lock().unwrap();
-        groups.get(self.hosts[n].name()).cloned()
+        self.group(&self.hosts[n])
     }
 
-    fn group(&self, n: usize) -> Group<Moments> {
+    fn member(&self, n: usize) -> Group<Moments> {
         self.find(n).expect("a member")
     }
 
     fn up(&self) -> impl Iterator<Item = usize> {
         (0..3).filter(|n| self.hosts[*n].is_up())
-    }
-
-    /// Waits until something holds, and says how long that took.
-    async fn until(&self, what: &str, holds: impl Fn() -> bool) -> Duration {
-        let began = self.world.elapsed();
-        while !holds() {
-            let explain = || {
-                let texts = self.up().map(|n| self.group(n).explain().to_string());
-                texts.collect::<String>()
-            };
-            let late = self.world.elapsed() - began > SOON;
-            assert!(!late, "not {what}: {}", explain());
-            self.world.sleep(Duration::from_millis(2)).await;
-        }
-        self.world.elapsed() - began
-    }
-
-    fn online(&self) -> bool {
-        self.up()
-            .all(|n| self.find(n).is_some_and(|group| group.is_online()))
     }
 
     /// Whether a member leads, as somebody sees it.
@@ -129,17 +77,17 @@ impl Trio {
     }
 
     /// Who leads, once all agree.
-    async fn leader(&self) -> usize {
+    async fn agreed(&self) -> usize {
         let agreed = |n: usize| {
             let peer = Some(self.hosts[n].peer());
-            self.up().all(|n| self.group(n).leader() == peer)
+            self.up().all(|n| self.member(n).leader() == peer)
         };
-        self.until("led", || self.up().any(agreed)).await;
+        self.until("led", |_| self.up().any(agreed)).await;
         self.up().find(|n| agreed(*n)).expect("a leader")
     }
 
     fn explains(&self, n: usize, words: &str) -> bool {
-        self.group(n).explain().to_string().contains(words)
+        self.member(n).explain().to_string().contains(words)
     }
 
     fn elapsed(&self) -> u64 {
@@ -148,7 +96,7 @@ impl Trio {
 
     /// The time that a command of this member sees.
     async fn moment(&self, n: usize) -> u64 {
-        within(self.group(n).execute(0)).await.unwrap()
+        within(self.member(n).execute(0)).await.unwrap()
     }
 
     /// The right time when the world began: commands see it, as all clocks are right.
@@ -189,10 +137,8 @@ fn a_leader_whose_clock_jumps_hands_over_until_it_is_healed() {
     for (seed, ahead) in [(1, HOUR), (2, HOUR), (3, -HOUR)] {
         let trio = Trio::new(seed);
         trio.world.run(async {
-            trio.start();
-            trio.until("online", || trio.online()).await;
-            let old = trio.leader().await;
-            let zero = trio.zero().await;
+            let zero = trio.begin().await;
+            let old = trio.agreed().await;
             trio.hosts[old].set_clock(ahead);
             let jumped = trio.world.elapsed();
             // Its own jump is noticed at the next entry: not one is stamped with what the clock shows now.
@@ -206,16 +152,17 @@ fn a_leader_whose_clock_jumps_hands_over_until_it_is_healed() {
             }
             let side = if ahead > 0 { "ahead of" } else { "behind" };
             let words = format!("clock is 3600 s {side} the voters' median; it neither leads nor");
-            trio.until("said", || trio.explains(old, &words)).await;
+            trio.until("said", |_| trio.explains(old, &words)).await;
             trio.go_on_without(old, zero, Duration::from_secs(20)).await;
             assert!(trio.explains(old, &words));
             trio.hosts[old].set_clock(4_000);
-            trio.until("healed", || !trio.explains(old, "median")).await;
+            trio.until("healed", |_| !trio.explains(old, "median"))
+                .await;
             // The leader hears of it when it asks next.
             trio.world.sleep(Duration::from_secs(11)).await;
-            let leader = trio.leader().await;
+            let leader = trio.agreed().await;
             let peer = trio.hosts[old].peer();
-            let handed = trio.group(leader).transfer_leadership(peer).await;
+            let handed = trio.member(leader).transfer_leadership(peer).await;
             handed.unwrap();
             for n in 0..3 {
                 let moment = trio.moment(n).await;
@@ -223,7 +170,7 @@ fn a_leader_whose_clock_jumps_hands_over_until_it_is_healed() {
                 assert!(right.abs_diff(moment) <= SLACK, "{right} {moment}");
             }
             trio.world.sleep(Duration::from_secs(15)).await;
-            assert_eq!(trio.leader().await, old);
+            assert_eq!(trio.agreed().await, old);
         });
     }
 }
@@ -237,22 +184,22 @@ fn who_begins_with_a_wrong_clock_never_leads() {
             let ahead = if seed < 3 { HOUR } else { -HOUR };
             trio.hosts[wrong].set_clock(ahead);
             trio.start();
-            let online = || {
+            let online = |trio: &Trio<Moments>| {
                 assert!(trio.find(wrong).is_none() || !trio.is_led_by(wrong));
-                trio.online()
+                trio.all(Group::is_online)
             };
             trio.until("online", online).await;
             let zero = trio.zero().await;
             trio.go_on_without(wrong, zero, Duration::from_secs(10))
                 .await;
             // Even if only it and another are left: what was known of a clock still counts.
-            let leader = trio.leader().await;
+            let leader = trio.agreed().await;
             trio.hosts[leader].crash().await;
             let other = 3 - leader - wrong;
-            let led = || {
+            let led = |_: &Trio<Moments>| {
                 assert!(!trio.is_led_by(wrong));
                 trio.up()
-                    .all(|n| trio.group(n).leader() == Some(trio.hosts[other].peer()))
+                    .all(|n| trio.member(n).leader() == Some(trio.hosts[other].peer()))
             };
             trio.until("led by the other", led).await;
             trio.go_on_without(wrong, zero, Duration::from_secs(10))
@@ -266,16 +213,14 @@ fn of_clocks_that_all_differ_the_median_leads() {
     for seed in 20..23 {
         let trio = Trio::new(seed);
         trio.world.run(async {
-            trio.start();
-            trio.until("online", || trio.online()).await;
-            let zero = trio.zero().await;
-            let old = trio.leader().await;
+            let zero = trio.begin().await;
+            let old = trio.agreed().await;
             let (median, third) = ((old + 1) % 3, (old + 2) % 3);
             trio.hosts[old].set_clock(HOUR);
             trio.hosts[third].set_clock(-HOUR);
-            let median_leads = || trio.is_led_by(median);
+            let median_leads = |_: &Trio<Moments>| trio.is_led_by(median);
             trio.until("led by the median", median_leads).await;
-            assert_eq!(trio.leader().await, median);
+            assert_eq!(trio.agreed().await, median);
             trio.go_on_without(old, zero, Duration::from_secs(8)).await;
             trio.go_on_without(third, zero, Duration::from_secs(8))
                 .await;
@@ -288,13 +233,11 @@ fn who_alone_has_the_log_leads_for_a_while_though_its_clock_is_wrong() {
     for seed in 30..33 {
         let trio = Trio::new(seed);
         trio.world.run(async {
-            trio.start();
-            trio.until("online", || trio.online()).await;
-            let zero = trio.zero().await;
-            let old = trio.leader().await;
+            let zero = trio.begin().await;
+            let old = trio.agreed().await;
             let (wrong, cut) = ((old + 1) % 3, (old + 2) % 3);
             trio.hosts[wrong].set_clock(HOUR);
-            trio.until("said", || trio.explains(wrong, "ahead of"))
+            trio.until("said", |_| trio.explains(wrong, "ahead of"))
                 .await;
             trio.world.cut(&trio.hosts[cut], &trio.hosts[old]);
             trio.world.cut(&trio.hosts[cut], &trio.hosts[wrong]);
@@ -305,7 +248,7 @@ fn who_alone_has_the_log_leads_for_a_while_though_its_clock_is_wrong() {
             trio.world.heal_all();
             // The other cannot be elected before it has what was committed without it.
             let took = trio
-                .until("led all the same", || trio.is_led_by(wrong))
+                .until("led all the same", |_| trio.is_led_by(wrong))
                 .await;
             assert!(took < Duration::from_secs(15), "{took:?}");
             let passed_on = || trio.is_led_by(cut) && !trio.is_led_by(wrong);
@@ -324,22 +267,20 @@ fn who_alone_has_the_log_leads_for_a_while_though_its_clock_is_wrong() {
 fn a_leader_that_rests_hands_over_too() {
     let trio = Trio::new(40);
     trio.world.run(async {
-        trio.start();
-        trio.until("online", || trio.online()).await;
-        let zero = trio.zero().await;
-        let rest = || trio.up().all(|n| rests(&trio.group(n)));
+        let zero = trio.begin().await;
+        let rest = |trio: &Trio<Moments>| trio.up().all(|n| rests(&trio.member(n)));
         trio.until("at rest", rest).await;
-        let old = trio.leader().await;
+        let old = trio.agreed().await;
         trio.hosts[old].set_clock(HOUR);
-        let took = trio.until("led by another", || !trio.is_led_by(old)).await;
+        let took = trio.until("led by another", |_| !trio.is_led_by(old)).await;
         assert!(took < Duration::from_secs(15), "{took:?}");
         trio.until("at rest", rest).await;
         // Who comes before it is noticed sees no wrong time either.
-        let next = trio.leader().await;
+        let next = trio.agreed().await;
         trio.hosts[old].set_clock(0);
         // What is known of other clocks may be ten seconds old.
         trio.world.sleep(Duration::from_secs(11)).await;
-        assert_eq!(trio.leader().await, next);
+        assert_eq!(trio.agreed().await, next);
         trio.hosts[next].set_clock(HOUR);
         trio.behind(old, zero).await;
         trio.behind(next, zero).await;

@@ -17,7 +17,7 @@ fn set_latency(world: &World, latency: Duration) {
     });
 }
 
-fn terms(trio: &Trio) -> Vec<String> {
+fn terms(trio: &Trio<Counter>) -> Vec<String> {
     let explained = trio
         .hosts
         .iter()
@@ -35,7 +35,7 @@ fn terms(trio: &Trio) -> Vec<String> {
 /// A vote across an ocean takes longer than the members of one site wait for it.
 #[test]
 fn a_group_across_an_ocean_forms_and_keeps_its_leader() {
-    let trio = Trio::new(1);
+    let trio = Trio::<Counter>::new(1);
     trio.world.run(async {
         set_latency(&trio.world, Duration::from_millis(90));
         trio.start();
@@ -70,7 +70,7 @@ fn a_group_across_an_ocean_forms_and_keeps_its_leader() {
 
 #[test]
 fn a_group_of_one_site_says_nothing_of_its_timing() {
-    let trio = Trio::new(2);
+    let trio = Trio::<Counter>::new(2);
     trio.world.run(async {
         trio.start();
         trio.until("online", |trio| trio.all(Group::is_online))

@@ -7,13 +7,13 @@ use mosaik_tests::{groups::rests, machines::Counter};
 
 use crate::trio::Trio;
 
-async fn rested(trio: &Trio) {
+async fn rested(trio: &Trio<Counter>) {
     trio.until("at rest", |trio| trio.all(rests)).await;
 }
 
 #[test]
 fn a_group_with_nothing_to_do_rests_until_there_is() {
-    let trio = Trio::new(1);
+    let trio = Trio::<Counter>::new(1);
     trio.world.run(async {
         trio.start();
         rested(&trio).await;
@@ -40,7 +40,7 @@ fn a_group_with_nothing_to_do_rests_until_there_is() {
 
 #[test]
 fn the_crash_of_a_resting_leader_is_noticed() {
-    let trio = Trio::new(2);
+    let trio = Trio::<Counter>::new(2);
     trio.world.run(async {
         trio.start();
         rested(&trio).await;
@@ -59,7 +59,7 @@ fn the_crash_of_a_resting_leader_is_noticed() {
 
 #[test]
 fn the_crash_of_a_resting_follower_is_noticed() {
-    let trio = Trio::new(3);
+    let trio = Trio::<Counter>::new(3);
     trio.world.run(async {
         trio.start();
         rested(&trio).await;
@@ -78,7 +78,7 @@ fn the_crash_of_a_resting_follower_is_noticed() {
 
 #[test]
 fn a_leader_that_stood_still_while_it_rested_follows_the_next() {
-    let trio = Trio::new(4);
+    let trio = Trio::<Counter>::new(4);
     trio.world.run(async {
         trio.start();
         rested(&trio).await;
@@ -86,7 +86,7 @@ fn a_leader_that_stood_still_while_it_rested_follows_the_next() {
         let paused = &trio.hosts[old];
         paused.pause();
         let other = trio.group(&trio.hosts[(old + 1) % 3]).unwrap();
-        let led = |trio: &Trio| {
+        let led = |trio: &Trio<Counter>| {
             let group = trio.group(&trio.hosts[(old + 1) % 3]).unwrap();
             group.leader().is_some_and(|leader| leader != paused.peer())
         };

@@ -8,23 +8,23 @@ use std::{
 
 use mosaik::{
     Group,
+    groups::StateMachine,
     sim::{Host, World},
 };
-use mosaik_tests::machines::Counter;
 
-type Groups = Arc<Mutex<BTreeMap<String, Group<Counter>>>>;
+type Groups<M> = Arc<Mutex<BTreeMap<String, Group<M>>>>;
 
 /// How long something may take in a world in which nothing else happens.
 const SOON: Duration = Duration::from_secs(30);
 
 /// Three members of one group with default options, but for three founders.
-pub(crate) struct Trio {
+pub(crate) struct Trio<M: StateMachine> {
     pub(crate) world: World,
     pub(crate) hosts: Vec<Host>,
-    groups: Groups,
+    groups: Groups<M>,
 }
 
-impl Trio {
+impl<M: StateMachine> Trio<M> {
     /// The world of this seed, in which they are not started yet.
     pub(crate) fn new(seed: u64) -> Self {
         let world = World::new(seed);
@@ -45,7 +45,7 @@ impl Trio {
                 async move {
                     let network = host.builder("trio", &world.hosts()).build().await;
                     let network = network.unwrap();
-                    let group = network.groups().builder::<Counter>("g");
+                    let group = network.groups().builder::<M>("g");
                     let group = group.founders(3).join();
                     let name = host.name().to_owned();
                     groups.lock().unwrap().insert(name, group);
@@ -56,7 +56,7 @@ impl Trio {
     }
 
     /// The group on a host, once it has joined.
-    pub(crate) fn group(&self, host: &Host) -> Option<Group<Counter>> {
+    pub(crate) fn group(&self, host: &Host) -> Option<Group<M>> {
         self.groups.lock().unwrap().get(host.name()).cloned()
     }
 
@@ -77,7 +77,7 @@ impl Trio {
     }
 
     /// Whether something holds wherever a host is up.
-    pub(crate) fn all(&self, holds: impl Fn(&Group<Counter>) -> bool) -> bool {
+    pub(crate) fn all(&self, holds: impl Fn(&Group<M>) -> bool) -> bool {
         let up = self.hosts.iter().filter(|host| host.is_up());
         up.map(|host| self.group(host))
             .all(|group| group.is_some_and(|group| holds(&group)))
