@@ -340,7 +340,7 @@ async fn receive(link: &mut Link<(), Frame>) -> Result<Frame, LinkError> {
 
 impl Follower<'_> {
     async fn take_in(&mut self, records: Vec<Record>) -> Result<(), Broken> {
-        let next = behind(self.machine.last());
+        let next = LogId::behind(self.machine.last());
         let indices = records.iter().map(|record| record.id.index);
         let Some(last) = records.last().map(|record| record.id) else {
             return Ok(());
@@ -397,8 +397,8 @@ async fn compact(
     machine: &mut RaftMachine,
     compaction: &mut Compaction,
 ) -> io::Result<()> {
-    let covered = || behind(store.current().map(|snapshot| snapshot.header().last));
-    let (before, applied) = (covered(), behind(machine.last()));
+    let covered = || LogId::behind(store.current().map(|snapshot| snapshot.header().last));
+    let (before, applied) = (covered(), LogId::behind(machine.last()));
     if log.sizes(|log| compaction.snapshot(log, before, applied)) {
         machine.checkpoint().await?;
     }
@@ -415,11 +415,6 @@ async fn compact(
         purged.map_err(io::Error::other)?;
     }
     Ok(())
-}
-
-/// The index behind an entry.
-fn behind(last: Option<LogId>) -> u64 {
-    last.map_or(0, |last| last.index + 1)
 }
 
 impl Front {

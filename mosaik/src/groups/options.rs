@@ -176,9 +176,7 @@ impl Options {
             options: self,
         })
     }
-}
 
-impl Options {
     /// The timing, if any of it is declared: the rest is that of one site.
     fn timing(&self) -> Option<Timing> {
         if (self.heartbeat, self.election_timeout) == (None, None) {

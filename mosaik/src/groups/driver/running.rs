@@ -84,8 +84,8 @@ impl Running {
     }
 
     /// This member's clock, if Raft runs.
-    pub(super) fn clock(&self) -> Option<Clock> {
-        self.replica.clock().cloned()
+    pub(super) fn clock(&self) -> Option<&Clock> {
+        self.replica.clock()
     }
 
     /// What is known of it.

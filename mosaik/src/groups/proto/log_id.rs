@@ -13,6 +13,13 @@ pub(crate) struct LogId {
     pub(crate) index: u64,
 }
 
+impl LogId {
+    /// The index behind an entry, or the first if there is none.
+    pub(crate) fn behind(last: Option<Self>) -> u64 {
+        last.map_or(0, |last| last.index + 1)
+    }
+}
+
 impl fmt::Display for LogId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.term, self.index)

@@ -21,7 +21,10 @@ pub(super) async fn compact(
     loop {
         let (covered, applied) = {
             let status = status.borrow_and_update();
-            (behind(status.snapshot), behind(status.applied))
+            (
+                LogId::behind(status.snapshot),
+                LogId::behind(status.applied),
+            )
         };
         let (is_due, purge) = server.log.sizes(|log| {
             let is_due = compaction.snapshot(log, covered, applied);
@@ -40,9 +43,4 @@ pub(super) async fn compact(
             return;
         }
     }
-}
-
-/// The index behind an entry.
-fn behind(last: Option<LogId>) -> u64 {
-    last.map_or(0, |last| last.index + 1)
 }
