@@ -129,6 +129,13 @@ pub(crate) struct Driver {
     pub(super) leaving: Option<Instant>,
 }
 
+impl Drop for Driver {
+    /// However it ends: bonds, what is served and the way to the leader hold each other.
+    fn drop(&mut self) {
+        self.withdraw();
+    }
+}
+
 impl Driver {
     /// Opens the log of the group, and takes part in it.
     pub(crate) async fn start(parts: Parts) -> Result<Self, Ending> {
@@ -194,10 +201,16 @@ impl Driver {
                 break ending;
             }
         };
-        self.parts.bonds.remove(&self.front.group());
+        self.withdraw();
         self.stop_running().await;
-        self.parts.shared.set_route(None);
         ending
+    }
+
+    /// Takes part no longer, as far as others and the handles can see.
+    fn withdraw(&self) {
+        self.parts.bonds.remove(&self.front.group());
+        self.front.serving().send_replace(None);
+        self.parts.shared.set_route(None);
     }
 
     async fn turn(&mut self) -> Result<(), Ending> {
