@@ -45,6 +45,23 @@ pub const STREAM_DATUMS_UNDECODABLE: &str = "mosaik_stream_datums_undecodable_to
 /// Counter: malformed messages from peers.
 pub const STREAM_MALFORMED: &str = "mosaik_stream_malformed_total";
 
+/// Gauge: groups in which commands can be applied from here.
+pub const GROUPS_ONLINE: &str = "mosaik_groups_online";
+/// Gauge: groups that this process leads.
+pub const GROUPS_LED: &str = "mosaik_groups_led";
+/// Counter: times that another member was seen to lead a group, or this one.
+pub const GROUP_LEADER_CHANGES: &str = "mosaik_group_leader_changes_total";
+/// Counter: descendant charters founded, or joined, after a quorum was lost.
+pub const GROUP_REFOUNDED: &str = "mosaik_group_refounded_total";
+/// Counter: voters that such a descendant could not fence: what they acknowledge later is lost.
+pub const GROUP_VOTERS_UNFENCED: &str = "mosaik_group_voters_unfenced_total";
+/// Counter: charters that were superseded by another one.
+pub const GROUP_SUPERSEDED: &str = "mosaik_group_superseded_total";
+/// Counter: replicas that failed and were rebuilt from their logs.
+pub const GROUP_REBUILDS: &str = "mosaik_group_rebuilds_total";
+/// Counter: times that a disk here was found to have gone back to an older image.
+pub const GROUP_ROLLBACKS: &str = "mosaik_group_rollbacks_total";
+
 /// Counts datums handed to the transport.
 pub(crate) fn sent(datums: u64, bytes: usize) {
     metrics::counter!(STREAM_DATUMS_SENT).increment(datums);

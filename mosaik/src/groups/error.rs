@@ -81,6 +81,10 @@ pub enum Unavailable {
         /// Why it cannot be opened.
         why: String,
     },
+    /// Others remember more of this member than its disk holds, which was restored from an older image. The leader
+    /// takes it in as a new member, with nothing, as soon as there is one; where the others cannot have one without
+    /// it, put the newer disk back, or see [`recover`](super::Group::recover).
+    RolledBack(String),
     /// Too few voters are connected.
     NoQuorum {
         /// Voters that are.
@@ -98,6 +102,10 @@ impl fmt::Display for Unavailable {
             Self::NotFounded => write!(f, "it is not founded yet, or not joined yet"),
             Self::NoLeader => write!(f, "no leader is known"),
             Self::Restoring => write!(f, "the state is being restored"),
+            Self::RolledBack(why) => write!(
+                f,
+                "{why}; the leader takes this member in anew, or put the newer disk back"
+            ),
             Self::Storage { dir, why } => {
                 write!(f, "its log in {} cannot be opened: {why}", dir.display())
             }

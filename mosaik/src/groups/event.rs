@@ -10,7 +10,14 @@ use std::{
 use futures::{Stream, StreamExt as _, stream::BoxStream};
 
 use super::status::{GroupStatus, Phase};
-use crate::{id::PeerId, rt::watch};
+use crate::{
+    id::PeerId,
+    metrics::{
+        GROUP_LEADER_CHANGES, GROUP_REBUILDS, GROUP_REFOUNDED, GROUP_ROLLBACKS, GROUP_SUPERSEDED,
+        GROUP_VOTERS_UNFENCED, GROUPS_LED, GROUPS_ONLINE,
+    },
+    rt::watch,
+};
 
 /// Something that happened to a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +42,9 @@ pub enum Event {
         /// charter, what they acknowledge is lost.
         unfenced: Vec<PeerId>,
     },
+    /// Others remember more of this member than its disk holds, as the text says: it was restored from an older image.
+    /// This node takes part as a new member, with nothing, as soon as a leader takes it in.
+    RolledBack(String),
     /// The replica failed and was rebuilt from its log.
     Rebuilt,
     /// This node takes part no longer, for this reason.
@@ -91,6 +101,9 @@ fn changes(before: &GroupStatus, now: &GroupStatus) -> Vec<Event> {
     if before.rebuilds < now.rebuilds {
         events.push(Event::Rebuilt);
     }
+    if before.rollbacks.0 < now.rollbacks.0 {
+        events.push(Event::RolledBack(now.rollbacks.1.clone()));
+    }
     match (before.online, now.online) {
         (false, true) => events.push(Event::Online),
         (true, false) => events.push(Event::Offline),
@@ -104,6 +117,34 @@ fn changes(before: &GroupStatus, now: &GroupStatus) -> Vec<Event> {
         }
     }
     events
+}
+
+/// Counts what has happened.
+pub(super) fn count(before: &GroupStatus, now: &GroupStatus) {
+    let gauge = |name: &'static str, was: bool, is: bool| match (was, is) {
+        (false, true) => metrics::gauge!(name).increment(1),
+        (true, false) => metrics::gauge!(name).decrement(1),
+        _ => {}
+    };
+    let leads = |status: &GroupStatus| status.me.is_some() && status.me == status.leader;
+    gauge(GROUPS_ONLINE, before.online, now.online);
+    gauge(GROUPS_LED, leads(before), leads(now));
+    if now.leader.is_some() && before.leader != now.leader {
+        metrics::counter!(GROUP_LEADER_CHANGES).increment(1);
+    }
+    if before.refounded < now.refounded {
+        metrics::counter!(GROUP_REFOUNDED).increment(1);
+        metrics::counter!(GROUP_VOTERS_UNFENCED).increment(now.unfenced.len() as u64);
+    }
+    if now.phase == Phase::Superseded && before.phase != Phase::Superseded {
+        metrics::counter!(GROUP_SUPERSEDED).increment(1);
+    }
+    if before.rebuilds < now.rebuilds {
+        metrics::counter!(GROUP_REBUILDS).increment(1);
+    }
+    if before.rollbacks.0 < now.rollbacks.0 {
+        metrics::counter!(GROUP_ROLLBACKS).increment(1);
+    }
 }
 
 impl Stream for Events {

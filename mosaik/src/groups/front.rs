@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use super::{
-    bonds::{Control, GroupHeader, Kind, Line, Presence, Report},
+    bonds::{Control, GroupHeader, Kind, Line, Presence, Report, Testament},
     error::Refusal,
     follow, forward,
     options::Settled,
@@ -27,7 +27,9 @@ use super::{
             status,
             verdict::Claim,
         },
+        log_id::LogId,
         quiesce,
+        rollback::{Extent, Found, Promises, Rollback},
         roster::{Death, Preference},
         timing::Timing,
     },
@@ -76,11 +78,19 @@ struct Core {
     /// When each was heard from last that is bonded no longer.
     lost: BTreeMap<MemberId, Instant>,
     deaths: BTreeMap<MemberId, Death>,
+    /// What those who are gone with their logs left.
+    testaments: BTreeMap<MemberId, Testament>,
     /// The boot of each peer that was admitted last: every other is dead.
     latest: BTreeMap<PeerId, u64>,
     /// Members that said they leave for good.
     left: BTreeSet<MemberId>,
     refusals: BTreeMap<PeerId, Refusal>,
+    /// What this member found on its disk.
+    found: Option<Found>,
+    /// What must be on the disks of others.
+    promises: Promises,
+    /// Peers whose disks went back, and how they are told.
+    went_back: BTreeMap<PeerId, (MemberId, Line)>,
     /// Peers that have said how they stand.
     spoken: BTreeSet<PeerId>,
     /// What announcing the established charter says.
@@ -119,6 +129,13 @@ pub(crate) enum Notice {
     Announced(Charter),
     /// The leader says that this member is none any more.
     Removed,
+    /// A member remembers more of this one than its disk held when it started.
+    RolledBack {
+        /// Who.
+        from: PeerId,
+        /// What.
+        rollback: Rollback,
+    },
     /// A member has said something about resting.
     Quiesce {
         /// The charter.
@@ -142,13 +159,14 @@ pub(crate) enum Notice {
 }
 
 impl Front {
-    /// A part in a group as `me`, with what it has persisted of the founding.
+    /// A part in a group as `me`, with what it has persisted of the founding, and what was found on its disk.
     pub(crate) fn new(
         shared: Arc<Shared>,
         settled: Settled,
         writer: bool,
         me: MemberId,
         record: Option<Record>,
+        found: Option<Found>,
     ) -> Arc<Self> {
         let core = Core {
             me,
@@ -158,9 +176,13 @@ impl Front {
             bonds: BTreeMap::new(),
             lost: BTreeMap::new(),
             deaths: BTreeMap::new(),
+            testaments: BTreeMap::new(),
             latest: BTreeMap::new(),
             left: BTreeSet::new(),
             refusals: BTreeMap::new(),
+            found,
+            promises: Promises::default(),
+            went_back: BTreeMap::new(),
             spoken: BTreeSet::new(),
             claim: None,
         };
@@ -241,6 +263,7 @@ impl Front {
             writer: self.writer,
             preference: self.settled.preference(),
             terms: self.settled.terms,
+            found: self.core().found,
             proof,
         }
     }
@@ -372,6 +395,40 @@ impl Front {
         let superseded = superseded.then_some(Death::Superseded);
         let death = superseded.or_else(|| core.deaths.get(member).copied());
         (lost, death, core.left.contains(member))
+    }
+
+    /// What a dead member left.
+    pub(crate) fn testament(&self, member: &MemberId) -> Option<Testament> {
+        self.core().testaments.get(member).copied()
+    }
+
+    /// Notes, as the leader in `term`, what members hold of the log that is committed up to `commit`.
+    pub(crate) fn acknowledged(
+        &self,
+        (epoch, term): (Epoch, u64),
+        commit: LogId,
+        matched: &BTreeMap<MemberId, Option<u64>>,
+    ) {
+        let mut core = self.core();
+        for (member, index) in matched {
+            if let Some(index) = index {
+                let least = Extent {
+                    term,
+                    entries: commit.index.min(*index) + 1,
+                };
+                core.promises.acknowledged(*member, epoch, least);
+            }
+        }
+    }
+
+    /// Others owe nothing to this member: it is another, or of another charter.
+    pub(crate) fn forgive(&self) {
+        self.core().promises.forgive();
+    }
+
+    /// Members whose disks went back, and how they are told.
+    pub(crate) fn went_back(&self) -> Vec<(MemberId, Line)> {
+        self.core().went_back.values().cloned().collect()
     }
 
     /// Those who are not let in, or do not let this member in, and why.
@@ -524,6 +581,15 @@ impl Core {
         self.tell(Input::Gone(member));
         if self.deaths.len() < MAX_REMEMBERED {
             self.deaths.insert(member, death);
+        }
+    }
+
+    /// Keeps what a member left.
+    fn bury(&mut self, member: MemberId, testament: Option<Testament>) {
+        if let Some(testament) = testament
+            && self.testaments.len() < MAX_REMEMBERED
+        {
+            self.testaments.insert(member, testament);
         }
     }
 

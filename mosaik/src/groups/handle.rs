@@ -38,6 +38,8 @@ const REOPEN: Duration = Duration::from_secs(1);
 const SNAPSHOTS: &str = "snapshots";
 /// How long a graceful stop waits for groups to hand over.
 const HAND_OVER: Duration = Duration::from_secs(2);
+/// How long a node that stops waits until the others have heard the good-bye of its groups.
+const GOODBYE: Duration = Duration::from_millis(250);
 
 /// The groups of a network: from [`Network::groups`](crate::Network::groups).
 #[derive(Clone, Debug)]
@@ -182,6 +184,7 @@ impl Groups {
         for group in joined {
             group.shared.end(Ended::Closed);
         }
+        self.inner.bonds.flush(GOODBYE).await;
         let durable = self.inner.durable.borrow().clone();
         if let Disk::Open(storage) = durable {
             storage.close().await;
@@ -365,14 +368,14 @@ impl Driving {
                 Ending::Asked => "left".to_owned(),
                 Ending::Storage(why) | Ending::Halted(why) => why.clone(),
             };
-            self.shared.status().send_modify(|status| {
-                status.online = false;
-                status.leader = None;
-                status.phase = match &ending {
-                    Ending::Storage(_) => Phase::Founding(format!("storage failed: {text}")),
-                    _ => Phase::Ended(text.clone()),
-                };
-            });
+            let mut status = self.shared.status().borrow().clone();
+            status.online = false;
+            status.leader = None;
+            status.phase = match &ending {
+                Ending::Storage(_) => Phase::Founding(format!("storage failed: {text}")),
+                _ => Phase::Ended(text.clone()),
+            };
+            self.shared.set_status(status);
             match ending {
                 Ending::Asked => {
                     self.shared.end(Ended::Closed);

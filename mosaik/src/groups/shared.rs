@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     client::Client,
     error::{GroupError, RecoverError, Refusal},
+    event,
     progress::Progress,
     proposer::Failed,
     proto::founding::message::Awaited,
@@ -197,6 +198,15 @@ impl Shared {
     /// How the group is doing.
     pub(crate) fn status(&self) -> &watch::Sender<GroupStatus> {
         &self.status
+    }
+
+    /// Changes how the group is doing.
+    pub(crate) fn set_status(&self, now: GroupStatus) {
+        self.status.send_if_modified(|status| {
+            let before = std::mem::replace(status, now);
+            event::count(&before, status);
+            before != *status
+        });
     }
 
     /// What operators ask for.

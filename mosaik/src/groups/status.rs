@@ -51,6 +51,8 @@ pub(crate) struct GroupStatus {
     pub(crate) timing: Option<Timing>,
     /// Times that the replica was rebuilt since it last got further.
     pub(crate) rebuilds: u32,
+    /// Times that the disk here was found to have gone back, and what was found last.
+    pub(crate) rollbacks: (u32, String),
 }
 
 /// What a member waits for, or is.
@@ -70,6 +72,8 @@ pub(crate) enum Phase {
     Voter,
     /// A member that learns.
     Learner,
+    /// Its disk went back: it waits to be taken in anew.
+    RolledBack,
     /// Another charter lives on.
     Superseded,
     /// It has ended, for this reason.
@@ -190,6 +194,7 @@ impl GroupStatus {
             } => writeln!(f, "  follows {source}, outside the membership")?,
             Phase::Voter => writeln!(f, "  this member votes")?,
             Phase::Learner => writeln!(f, "  this member learns, and does not vote")?,
+            Phase::RolledBack => writeln!(f, "  taken in as this member no longer")?,
             Phase::Superseded => writeln!(
                 f,
                 "  superseded: another charter of the group lives on; the state here can be read"

@@ -52,6 +52,12 @@ struct File {
     pending: Vec<Write>,
 }
 
+/// What the medium of a disk held at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Image {
+    files: BTreeMap<PathBuf, Vec<u8>>,
+}
+
 /// What is done to a file.
 #[derive(Debug)]
 enum Write {
@@ -183,6 +189,37 @@ impl Disk {
         state.names.clear();
         state.durable_names.clear();
         state.files.clear();
+    }
+
+    /// What the medium holds.
+    pub(crate) fn image(&self) -> Image {
+        let state = self.state();
+        let names = state.durable_names.iter();
+        let files = names.filter_map(|(path, file)| {
+            let file = state.files.get(file)?;
+            Some((path.clone(), file.durable.clone()))
+        });
+        Image {
+            files: files.collect(),
+        }
+    }
+
+    /// Has what an image has, and nothing else.
+    pub(crate) fn restore(&self, image: &Image) {
+        self.wipe();
+        let mut state = self.state();
+        for (path, bytes) in &image.files {
+            let file = state.next;
+            state.next += 1;
+            let held = File {
+                data: bytes.clone(),
+                durable: bytes.clone(),
+                pending: Vec::new(),
+            };
+            state.files.insert(file, held);
+            state.names.insert(path.clone(), file);
+            state.durable_names.insert(path.clone(), file);
+        }
     }
 
     /// Directories need not be made here; whether they could be is all there is to it.

@@ -224,6 +224,10 @@ pub struct Disk {
     host: Host,
 }
 
+/// What was on a [`Disk`] at one moment.
+#[derive(Clone, Debug)]
+pub struct DiskImage(rt::disk::Image);
+
 impl Disk {
     /// Lets every write and sync fail, or none any more.
     pub fn fail_writes(&self, error: Option<io::ErrorKind>) {
@@ -270,6 +274,17 @@ impl Disk {
     pub fn repair(&self) {
         self.disk()
             .set_faults(|faults| *faults = Default::default());
+    }
+
+    /// What is on it and synced, to be [restored](Self::restore) later, on this disk or another.
+    pub fn image(&self) -> DiskImage {
+        DiskImage(self.disk().image())
+    }
+
+    /// Puts an image in the place of everything that is on it, as when a machine is set up again from a backup.
+    /// Files that are open are lost to those who have them open.
+    pub fn restore(&self, image: &DiskImage) {
+        self.disk().restore(&image.0);
     }
 
     /// Loses everything that is on it.

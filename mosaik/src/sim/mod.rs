@@ -49,7 +49,7 @@
 //! |---|---|
 //! | links | latency, jitter, loss, reordering, bandwidth ([`Conditions`]), for all or for one way; cuts in one direction or both; partitions |
 //! | hosts | [crash](Host::crash) and restart, with the disk as it was last synced and chance deciding about the rest; [pause](Host::pause) |
-//! | disks | [stalls](Disk::stall), errors of reads and of writes, full disks, slow syncs, a [power cut](Disk::cut_power_after) between any two changes, torn writes at a crash, loss of everything |
+//! | disks | [stalls](Disk::stall), errors of reads and of writes, full disks, slow syncs, a [power cut](Disk::cut_power_after) between any two changes, torn writes at a crash, loss of everything, an [older image](Disk::restore) in its place |
 //! | clocks | wall clocks that are [wrong, and jump](Host::set_clock) |
 //!
 //! Links behave as QUIC over such links does: what is lost is sent again and arrives later, the bytes of one
@@ -116,7 +116,7 @@ mod schedule;
 mod world;
 
 pub use campaign::Campaign;
-pub use host::{Crashed, Disk, Host};
+pub use host::{Crashed, Disk, DiskImage, Host};
 pub use nemesis::Nemesis;
 pub use schedule::{Fault, Schedule, Step};
 pub use world::{DEFAULT_LIMIT, World};

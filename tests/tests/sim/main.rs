@@ -8,6 +8,7 @@ mod gaps;
 mod groups;
 mod recover;
 mod rest;
+mod rollback;
 mod streams;
 mod trio;
 mod world;

@@ -223,6 +223,33 @@ fn of_two_survivors_one_founds_and_the_other_joins() {
     }
 }
 
+/// Who is shut down says what it knew last of who votes: enough of that, and nobody else can have moved on.
+#[test]
+fn the_one_of_three_that_is_not_shut_down_goes_on() {
+    for seed in seeds() {
+        let world = World::new(seed);
+        world.run(async {
+            let hosts = world.make_hosts(3);
+            let members = voting(&world, &hosts, 3).await;
+            members[0].count(10).await;
+            let left = &members[seed as usize % 3];
+            let gone = members
+                .iter()
+                .filter(|member| member.host.ip() != left.host.ip());
+            let stopping = gone.map(|member| {
+                let network = member.network.clone();
+                member.host.run(async move { network.shutdown().await })
+            });
+            for stopped in futures::future::join_all(stopping).await {
+                stopped.unwrap();
+            }
+            within(left.group.when().online()).await;
+            left.count(1).await;
+            assert_eq!(left.value().await, 11);
+        });
+    }
+}
+
 /// Two of three may have made voters of others before they died: nothing but an operator's word helps.
 #[test]
 fn what_is_not_proven_waits_for_an_operator() {

@@ -13,6 +13,7 @@ use crate::{
             },
             log_id::LogId,
             quiesce,
+            rollback::{Found, Rollback},
             roster::Preference,
         },
         raft::Purpose,
@@ -71,6 +72,8 @@ pub(crate) enum Control {
         boot: u64,
         /// How it went, if it went for good as this boot.
         farewell: Option<Farewell>,
+        /// What it leaves to those who may have to go on without a quorum, if its log is gone with it.
+        testament: Option<Testament>,
     },
     /// The sender does not let the receiver take part with it.
     Refused {
@@ -113,6 +116,16 @@ pub(crate) enum Control {
         /// The receiver's boot.
         to: u64,
     },
+    /// The sender remembers that the receiver has acknowledged more than its disk holds, and has no more to do
+    /// with it.
+    RolledBack {
+        /// The group.
+        group: GroupId,
+        /// The receiver's boot.
+        to: u64,
+        /// What the sender remembers, and what it was told.
+        rollback: Rollback,
+    },
     /// The sender runs a charter whose quorum is lost, as far as it knows. Said again and again while it is.
     Survivor {
         /// The group.
@@ -150,6 +163,16 @@ pub(crate) enum Control {
         /// The one that lives on.
         winner: Charter,
     },
+    /// Has the receiver heard everything before this?
+    Echo {
+        /// The number of the question.
+        question: u64,
+    },
+    /// The sender has.
+    Echoed {
+        /// The question that it answers.
+        question: u64,
+    },
     /// What the nodes' clocks show.
     Clock(clocks::Message),
 }
@@ -158,7 +181,7 @@ impl Control {
     /// The group that it is about, if it is about one.
     pub(crate) fn group(&self) -> Option<GroupId> {
         match self {
-            Self::Beat | Self::Clock(_) => None,
+            Self::Beat | Self::Echo { .. } | Self::Echoed { .. } | Self::Clock(_) => None,
             Self::Present(presence) => Some(presence.group),
             Self::Absent { group, .. }
             | Self::Refused { group, .. }
@@ -166,6 +189,7 @@ impl Control {
             | Self::Withdrawn { group, .. }
             | Self::Leaving { group, .. }
             | Self::Removed { group, .. }
+            | Self::RolledBack { group, .. }
             | Self::Survivor { group, .. }
             | Self::Quiesce { group, .. }
             | Self::Verdict { group, .. } => Some(*group),
@@ -203,8 +227,19 @@ pub(crate) struct Presence {
     pub(crate) preference: Preference,
     /// What it means to agree on.
     pub(crate) terms: Terms,
+    /// What it found on its disk when it started; nothing if it keeps its log in memory.
+    pub(crate) found: Option<Found>,
     /// Proves that it knows the group's key, in this session.
     pub(crate) proof: [u8; 32],
+}
+
+/// What a member that is gone with its log knew last of who votes. It has stopped, and will know of nothing later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Testament {
+    /// The charter.
+    pub(crate) epoch: Epoch,
+    /// The entry of the last membership in its log.
+    pub(crate) membership: LogId,
 }
 
 /// How a member went.

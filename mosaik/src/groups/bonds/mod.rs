@@ -8,11 +8,14 @@
 mod beats;
 mod clocks;
 mod dial;
+mod flush;
 pub(super) mod message;
 mod serve;
 mod table;
 
 pub(super) use beats::Watched;
 pub(super) use clocks::Clocks;
-pub(super) use message::{Control, Farewell, GroupHeader, Header, Kind, Presence, Report, proof};
+pub(super) use message::{
+    Control, Farewell, GroupHeader, Header, Kind, Presence, Report, Testament, proof,
+};
 pub(super) use table::{Bonds, Line};

@@ -13,7 +13,9 @@ use super::{
     Control, Presence,
     beats::{self, Beats, Watched},
     clocks::{self, Clocks},
-    dial, proof, serve,
+    dial,
+    flush::Echoes,
+    proof, serve,
 };
 use crate::{
     discovery::{Catalog, Discovery, GroupInfo, RendezvousStatus},
@@ -74,6 +76,7 @@ pub(crate) struct Line {
     control: mpsc::Sender<Control>,
     /// When something was last heard from the other end.
     heard: Arc<Mutex<Instant>>,
+    pub(super) echoes: Echoes,
 }
 
 impl Line {
@@ -276,6 +279,7 @@ impl Bonds {
             session,
             control,
             heard: Arc::new(Mutex::new(rt::now())),
+            echoes: Echoes::default(),
         };
         let link = Link {
             line: line.clone(),
@@ -322,15 +326,20 @@ impl Bonds {
         };
         link.remember(&message);
         line.hear();
-        if let Control::Clock(message) = message {
-            let answer = self.inner.clocks.received(line.connection.peer(), message);
-            if let Some(answer) = answer {
-                line.tell(answer);
+        match message {
+            Control::Clock(message) => {
+                let answer = self.inner.clocks.received(line.connection.peer(), message);
+                if let Some(answer) = answer {
+                    line.tell(answer);
+                }
             }
-            return;
-        }
-        if let Some(front) = message.group().and_then(|group| fronts.get(&group)) {
-            front.received(line, message);
+            Control::Echo { question } => line.tell(Control::Echoed { question }),
+            Control::Echoed { question } => line.echoes.heard(question),
+            message => {
+                if let Some(front) = message.group().and_then(|group| fronts.get(&group)) {
+                    front.received(line, message);
+                }
+            }
         }
     }
 

@@ -49,6 +49,7 @@ impl Driver {
             refounded: self.recovery.refounded(),
             unfenced: peers(self.recovery.unfenced()),
             rebuilds: self.rebuilds.0,
+            rollbacks: self.rollbacks.clone(),
             resting: self.is_resting(),
             clock: self.clock_trouble(),
             timing: self
@@ -56,11 +57,7 @@ impl Driver {
                 .as_ref()
                 .map(|running| running.charter().timing),
         };
-        self.parts.shared.status().send_if_modified(|before| {
-            let changed = *before != status;
-            *before = status;
-            changed
-        });
+        self.parts.shared.set_status(status);
     }
 
     fn term(&self) -> Option<u64> {
@@ -95,6 +92,7 @@ impl Driver {
                 let source = running.followed().source;
                 return Phase::Following { source };
             }
+            None if self.rolled_back.is_some() => return Phase::RolledBack,
             None if !self.recovery.is_bound() => {
                 let waits = "no member that holds the state was heard of yet";
                 return Phase::Founding(waits.into());
@@ -113,6 +111,9 @@ impl Driver {
         membership: Option<&Membership>,
         leader: Option<MemberId>,
     ) -> Option<Unavailable> {
+        if let Some(why) = &self.rolled_back {
+            return Some(Unavailable::RolledBack(why.clone()));
+        }
         let running = self.running.as_ref();
         if running.is_none() && !self.recovery.is_bound() {
             return Some(Unavailable::NotFounded);

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use tracing::info;
+use tracing::{debug, info};
 
 use super::run::{Driver, Stop};
 use crate::{
-    groups::bonds::{Control, Farewell},
+    groups::{
+        bonds::{Control, Farewell, Testament},
+        storage::{self, LogId},
+    },
     rt,
 };
 
@@ -29,11 +32,11 @@ impl Driver {
             // The roster hands over, now that this member is going.
             return false;
         }
-        let group = self.front.group();
         if stop == Stop::Leave && !late(REMOVAL) {
             let listed = membership.is_some_and(|m| m.members().contains(&me));
             let alone = !others;
             if listed && !alone && self.announced.is_some() {
+                let group = self.front.group();
                 self.parts.bonds.tell_all(
                     group,
                     &Control::Leaving {
@@ -45,18 +48,55 @@ impl Driver {
             }
         }
         info!("takes part no longer");
-        let farewell = match stop {
+        true
+    }
+
+    /// The last membership that is known, and the last entry of the log behind which there may be others.
+    pub(super) fn known_members(&self) -> Option<(Testament, LogId)> {
+        let running = self.running.as_ref()?;
+        let status = running.raft()?;
+        let testament = Testament {
+            epoch: running.charter().epoch,
+            membership: status.membership?.log_id,
+        };
+        Some((testament, status.last?))
+    }
+
+    /// Says good-bye, now that Raft is stopped.
+    pub(super) async fn say_goodbye(&mut self, known: Option<(Testament, LogId)>) {
+        let testament = match known {
+            Some((known, last)) if !self.parts.settled.durable => self.testament(known, last).await,
+            _ => None,
+        };
+        let group = self.front.group();
+        let farewell = match *self.parts.stop.borrow() {
             Stop::Leave => Farewell::Left,
             Stop::No | Stop::Shutdown => Farewell::Shutdown,
         };
-        self.parts.bonds.tell_all(
+        let goodbye = Control::Absent {
             group,
-            &Control::Absent {
-                group,
-                boot: me.boot,
-                farewell: Some(farewell),
-            },
-        );
-        true
+            boot: self.front.me().boot,
+            farewell: Some(farewell),
+            testament,
+        };
+        self.parts.bonds.tell_all(group, &goodbye);
+    }
+
+    /// The last membership in the log, of which `known` is the last up to `last`. Nothing if the log was cut since, or
+    /// cannot be read: then it is not known.
+    async fn testament(&mut self, known: Testament, last: LogId) -> Option<Testament> {
+        let records = self.log.read_all(last.index..u64::MAX).await;
+        let records = records
+            .inspect_err(|error| debug!(%error, "no testament"))
+            .ok()?;
+        let cut = records.first().map(|record| record.id) != Some(last);
+        let later = records.iter().rev();
+        let later = later.filter(|record| record.kind == storage::Kind::Membership);
+        let later = later.map(|record| record.id).next();
+        let membership = later.unwrap_or(known.membership);
+        (!cut).then_some(Testament {
+            membership,
+            ..known
+        })
     }
 }

@@ -316,11 +316,16 @@ impl Driver {
         });
         let voters = lost.membership.configs().flatten();
         let dead = voters.filter_map(|voter| Some((*voter, self.front.fate(voter).1?)));
+        let dead: BTreeMap<MemberId, _> = dead.collect();
+        let testament = |(member, _): (&MemberId, _)| {
+            let testament = self.front.testament(member)?;
+            (testament.epoch == lost.charter.epoch).then_some((*member, testament.membership))
+        };
         Loss {
             membership: lost.membership.clone(),
             survivors: others.chain([(self.front.me(), lost.replica)]).collect(),
-            evidence: dead.collect(),
-            testaments: BTreeMap::new(),
+            testaments: dead.iter().filter_map(testament).collect(),
+            evidence: dead,
             newcomers: BTreeSet::new(),
             lost_for: rt::now().duration_since(since),
             recover_after: self.parts.settled.options.recover_after,
@@ -551,6 +556,7 @@ impl Driver {
         }
         self.descend(&charter, also).await?;
         self.front.set_claim(None);
+        self.front.forgive();
         self.recovery.succeed(unfenced);
         self.conflicts = Conflicts::default();
         self.front.tell(Input::Refounded(charter));

@@ -23,10 +23,11 @@ use crate::{
                 message::{Awaited, Input, Output, Record, Timer},
             },
             quiesce::Event,
+            rollback::{Extent, Found},
         },
         raft::Slots,
         shared::{Asked, Ended, Shared},
-        storage::{Failure, GroupLog, Op, Storage, WriteError},
+        storage::{Failure, GroupLog, GroupState, LogId, Op, Storage, WriteError},
     },
     id::{GroupId, MemberId},
     rt::{self, Instant, Tasks, lock, watch},
@@ -125,6 +126,10 @@ pub(crate) struct Driver {
     awaited: Vec<Awaited>,
     /// Snapshots in memory: they outlive the replica that made them, as the log does.
     pub(super) snapshots: InMemory,
+    /// What another remembers that the disk here does not hold.
+    pub(super) rolled_back: Option<String>,
+    /// How often that was so, and what was said last.
+    pub(super) rollbacks: (u32, String),
     /// Since when this member is going.
     pub(super) leaving: Option<Instant>,
 }
@@ -173,7 +178,8 @@ impl Driver {
             boot: state.boot,
         };
         let (shared, settled) = (parts.shared.clone(), parts.settled.clone());
-        let front = Front::new(shared, settled, parts.writer, me, record);
+        let found = settled.durable.then(|| found(&state));
+        let front = Front::new(shared, settled, parts.writer, me, record, found);
         parts.bonds.add(&front);
         Ok(Self {
             awaited: parts.shared.awaited(),
@@ -188,6 +194,8 @@ impl Driver {
             timers_set: 0,
             rebuilds: (0, None),
             announced: None,
+            rolled_back: None,
+            rollbacks: (0, String::new()),
             leaving: None,
             snapshots: InMemory::default(),
             parts,
@@ -202,7 +210,11 @@ impl Driver {
             }
         };
         self.withdraw();
+        let known = self.known_members();
         self.stop_running().await;
+        if ending == Ending::Asked {
+            self.say_goodbye(known).await;
+        }
         ending
     }
 
@@ -211,6 +223,9 @@ impl Driver {
         self.parts.bonds.remove(&self.front.group());
         self.front.serving().send_replace(None);
         self.parts.shared.set_route(None);
+        let mut status = self.parts.shared.status().borrow().clone();
+        (status.online, status.leader) = (false, None);
+        self.parts.shared.set_status(status);
     }
 
     async fn turn(&mut self) -> Result<(), Ending> {
@@ -383,6 +398,14 @@ impl Driver {
                 info!("no longer a member: joins anew");
                 self.replace_boot().await?;
             }
+            Notice::RolledBack { from, rollback } => {
+                let why = format!("{} says that {rollback}", from.short());
+                warn!(why, "takes no part until the leader takes it in anew");
+                self.stop_running().await;
+                self.front.set_claim(None);
+                self.rollbacks = (self.rollbacks.0.saturating_add(1), why.clone());
+                self.rolled_back = Some(why);
+            }
             Notice::Verdict { by, other, winner } => self.conflicts.told(by, other, winner),
         }
         Ok(())
@@ -412,7 +435,9 @@ impl Driver {
         self.write(vec![Op::Erase { boot: me.boot }]).await?;
         self.snapshots.clear();
         self.timers.clear();
+        self.rolled_back = None;
         self.front.set_claim(None);
+        self.front.forgive();
         self.front.begin(me, None);
         let group = self.front.group();
         self.parts.bonds.tell_all(
@@ -421,6 +446,7 @@ impl Driver {
                 group,
                 boot: before.boot,
                 farewell: Some(Farewell::Replaced),
+                testament: None,
             },
         );
         self.parts.bonds.present_again(&self.front);
@@ -509,6 +535,22 @@ async fn failed(failure: &mut watch::Receiver<Option<Failure>>) -> String {
 pub(super) fn founding_note(record: &Record) -> Result<Op, Ending> {
     let bytes = wire::encode(record).map_err(|error| Ending::Halted(error.to_string()))?;
     Ok(Op::Note(notes::FOUNDING_NOTE, Some(bytes.into())))
+}
+
+/// What a log that was just opened holds.
+fn found(state: &GroupState) -> Found {
+    let epoch = state.notes.get(&notes::EPOCH_NOTE);
+    let epoch = epoch.and_then(|name| <[u8; 16]>::try_from(&name[..]).ok());
+    let last = state.last.max(state.purged);
+    Found {
+        process: rt::random_u64(),
+        epoch: epoch.map(Epoch::from_bytes),
+        extent: Extent {
+            term: state.vote.map_or(0, |vote| vote.term),
+            entries: LogId::behind(last),
+        },
+        committed: LogId::behind(state.committed),
+    }
 }
 
 /// Whether a log is that of a charter which the record does not name.

@@ -16,7 +16,7 @@ use crate::{
         bonds::Control,
         error::Refusal,
         front::Bond,
-        proto::roster::{self, Facts, Membership, Preference, Role, Silence, View},
+        proto::roster::{self, Facts, Membership, Preference, Role, Silence, View, quorum},
         raft::{self, ChangeError, Status},
     },
     id::MemberId,
@@ -135,6 +135,10 @@ impl Driver {
         let Some(membership) = status.membership.clone() else {
             return;
         };
+        if let (Some(commit), true) = (status.committed, self.parts.settled.durable) {
+            let leads = (running.epoch(), status.term);
+            self.front.acknowledged(leads, commit, &status.replication);
+        }
         let view = self.view(&status, membership);
         self.evict(&view);
         self.seats.reasons = roster::explain(&view);
@@ -237,7 +241,7 @@ impl Driver {
     }
 
     /// Tells bonded members that take themselves for members that they are none: they were removed while they
-    /// could not hear of it.
+    /// could not hear of it, or their disks went back.
     fn evict(&self, view: &View) {
         if !view.confirmed || !view.membership.committed {
             return;
@@ -247,13 +251,20 @@ impl Driver {
         let Some(epoch) = self.running.as_ref().map(|running| running.charter().epoch) else {
             return;
         };
+        let removed = |to: MemberId| Control::Removed {
+            group,
+            from: view.leader.boot,
+            to: to.boot,
+        };
+        // Whose disk went back holds more than nothing: it is given up only where the others are a quorum.
+        if quorum(&view.membership, &self.live()).reached() {
+            for (member, line) in self.front.went_back() {
+                line.tell(removed(member));
+            }
+        }
         for bond in self.front.bonds() {
             if bond.announces == Some(epoch) && !members.contains(&bond.member) {
-                bond.line.tell(Control::Removed {
-                    group,
-                    from: view.leader.boot,
-                    to: bond.member.boot,
-                });
+                bond.line.tell(removed(bond.member));
             }
         }
     }

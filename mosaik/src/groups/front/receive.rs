@@ -1,9 +1,11 @@
 //! What peers say of themselves and of the group, and what follows from it for who is bonded.
 
+use tracing::warn;
+
 use super::{Bond, Front, MAX_REMEMBERED, Notice};
 use crate::{
     groups::{
-        bonds::{Control, Farewell, Line, Presence, Report},
+        bonds::{Control, Farewell, Line, Presence, Report, Testament},
         error::Refusal,
         proto::{
             founding::{
@@ -11,6 +13,7 @@ use crate::{
                 message::{Input, Message},
             },
             quiesce,
+            rollback::Rollback,
             roster::Death,
         },
     },
@@ -25,7 +28,12 @@ impl Front {
         let peer = line.connection.peer();
         match message {
             Control::Present(presence) => self.present(line, &presence),
-            Control::Absent { boot, farewell, .. } => self.absent(peer, boot, farewell),
+            Control::Absent {
+                boot,
+                farewell,
+                testament,
+                ..
+            } => self.absent(peer, boot, farewell, testament),
             Control::Refused { why, .. } => self.refused(peer, why),
             Control::Founding {
                 from, to, message, ..
@@ -33,6 +41,7 @@ impl Front {
             Control::Withdrawn { from, .. } => self.withdrawn(peer, from),
             Control::Leaving { boot, .. } => self.leaving(peer, boot),
             Control::Removed { from, to, .. } => self.removed(line, from, to),
+            Control::RolledBack { to, rollback, .. } => self.rolled_back(line, to, rollback),
             Control::Survivor {
                 from, to, report, ..
             } => self.reported(line, from, to, report),
@@ -44,7 +53,7 @@ impl Front {
                 ..
             } => self.quiesce(line, epoch, (from, to), message),
             // They are about no group.
-            Control::Beat | Control::Clock(_) => {}
+            Control::Beat | Control::Echo { .. } | Control::Echoed { .. } | Control::Clock(_) => {}
             Control::Verdict {
                 by, other, winner, ..
             } => self.verdict(by, other, winner),
@@ -75,6 +84,21 @@ impl Front {
             return;
         }
         core.refusals.remove(&member.peer);
+        let found = presence.found;
+        if let Some(Err(rollback)) = found.map(|found| core.promises.found(member, found)) {
+            core.went_back.insert(member.peer, (member, line.clone()));
+            core.notices.push_back(Notice::Bonds);
+            drop(core);
+            self.news.notify_one();
+            warn!(%member, %rollback, "a member is not let in");
+            line.tell(Control::RolledBack {
+                group: self.group(),
+                to: member.boot,
+                rollback,
+            });
+            return;
+        }
+        core.went_back.remove(&member.peer);
         let bond = Bond {
             member,
             writer: presence.writer,
@@ -101,7 +125,13 @@ impl Front {
     }
 
     /// A peer says that it takes part no longer.
-    fn absent(&self, peer: PeerId, boot: u64, farewell: Option<Farewell>) {
+    fn absent(
+        &self,
+        peer: PeerId,
+        boot: u64,
+        farewell: Option<Farewell>,
+        testament: Option<Testament>,
+    ) {
         let member = MemberId { peer, boot };
         let mut core = self.core();
         if core
@@ -111,6 +141,7 @@ impl Front {
         {
             let durable = core.bonds.remove(&peer).is_some_and(|bond| bond.durable);
             core.lose(member);
+            core.bury(member, testament);
             match farewell {
                 None => {}
                 // Its log is on its disk, and it comes back with it.
@@ -140,8 +171,11 @@ impl Front {
     pub(crate) fn lost(&self, connection: &Connection) {
         let mut core = self.core();
         let peer = connection.peer();
-        let of = |bond: &Bond| bond.line.connection.stable_id() == connection.stable_id();
-        if core.bonds.get(&peer).is_some_and(of)
+        let on = |line: &Line| line.connection.stable_id() == connection.stable_id();
+        if core.went_back.get(&peer).is_some_and(|(_, line)| on(line)) {
+            core.went_back.remove(&peer);
+        }
+        if core.bonds.get(&peer).is_some_and(|bond| on(&bond.line))
             && let Some(bond) = core.bonds.remove(&peer)
         {
             core.lose(bond.member);
@@ -208,6 +242,19 @@ impl Front {
         let mut core = self.core();
         if core.sender(line, from, to).is_some() {
             core.notices.push_back(Notice::Removed);
+            drop(core);
+            self.news.notify_one();
+        }
+    }
+
+    /// A member remembers more of this one than its disk held when it started.
+    fn rolled_back(&self, line: &Line, to: u64, rollback: Rollback) {
+        let mut core = self.core();
+        let from = line.connection.peer();
+        // It has proved to be of the group.
+        if core.bonds.contains_key(&from) && core.me.boot == to {
+            core.notices
+                .push_back(Notice::RolledBack { from, rollback });
             drop(core);
             self.news.notify_one();
         }

@@ -5,6 +5,7 @@ pub(crate) mod compaction;
 pub(crate) mod founding;
 pub(crate) mod log_id;
 pub(crate) mod quiesce;
+pub(crate) mod rollback;
 pub(crate) mod roster;
 pub(crate) mod session;
 pub(crate) mod sizes;
