@@ -11,9 +11,10 @@ use std::{
     time::Duration,
 };
 
+use futures::StreamExt as _;
 use mosaik::{
     Group, Network,
-    groups::{Durability, GroupError, StateMachine},
+    groups::{Durability, Event, Events, GroupError, StateMachine},
     sim::{
         Campaign, Conditions, Host, Nemesis, Schedule, World,
         history::{History, Model, check_linearizable},
@@ -261,6 +262,15 @@ pub fn run(world: &World, schedule: &Schedule, plan: Plan) -> Seen {
     run.check_history()
 }
 
+/// Disks lose what was not synced, and everything; nobody sets one back to an older image.
+async fn nothing_went_back(mut events: Events) {
+    while let Some(event) = events.next().await {
+        if let Event::RolledBack(why) = event {
+            panic!("what was acknowledged is not there: {why}");
+        }
+    }
+}
+
 impl Run {
     /// The life of one process: a member, and a client that uses it.
     async fn live(self, host: Host, n: usize) {
@@ -289,7 +299,8 @@ impl Run {
         };
         let name = host.name().to_owned();
         self.groups.lock().unwrap().insert(name, group.clone());
-        self.use_it(&group, n as u64).await;
+        let (events, used) = (group.events(), self.use_it(&group, n as u64));
+        tokio::join!(nothing_went_back(events), used);
         std::future::pending::<()>().await;
     }
 
