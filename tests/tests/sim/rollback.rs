@@ -24,6 +24,19 @@ async fn join(world: &World, host: &Host) -> Group<Counter> {
     told.await.unwrap()
 }
 
+/// The groups of three hosts, once all vote.
+async fn founded(world: &World, hosts: &[Host]) -> Vec<Group<Counter>> {
+    let mut groups = Vec::new();
+    for host in hosts {
+        groups.push(join(world, host).await);
+    }
+    for group in &groups {
+        within(group.when().voters(3)).await;
+        within(group.when().online()).await;
+    }
+    groups
+}
+
 async fn count(host: &Host, group: &Group<Counter>, times: u64) {
     let group = group.clone();
     let counted = host.run(async move {
@@ -65,14 +78,7 @@ fn a_member_on_an_older_disk_becomes_another_and_catches_up() {
         let world = World::new(seed);
         world.run(async {
             let hosts = world.make_hosts(3);
-            let mut groups = Vec::new();
-            for host in &hosts {
-                groups.push(join(&world, host).await);
-            }
-            for group in &groups {
-                within(group.when().voters(3)).await;
-                within(group.when().online()).await;
-            }
+            let mut groups = founded(&world, &hosts).await;
             let led = groups[0].leader().unwrap();
             let leads = hosts.iter().position(|host| host.peer() == led).unwrap();
             let back = (leads + 1) % 3;
@@ -107,14 +113,7 @@ fn two_of_three_on_older_disks_outvote_nobody() {
         let world = World::new(seed);
         world.run(async {
             let hosts = world.make_hosts(3);
-            let mut groups = Vec::new();
-            for host in &hosts {
-                groups.push(join(&world, host).await);
-            }
-            for group in &groups {
-                within(group.when().voters(3)).await;
-                within(group.when().online()).await;
-            }
+            let mut groups = founded(&world, &hosts).await;
             let led = groups[0].leader().unwrap();
             let leads = hosts.iter().position(|host| host.peer() == led).unwrap();
             let others = [(leads + 1) % 3, (leads + 2) % 3];
@@ -141,6 +140,31 @@ fn two_of_three_on_older_disks_outvote_nobody() {
             for (host, group) in hosts.iter().zip(&groups) {
                 assert_eq!(value(host, group).await, 20);
             }
+        });
+    }
+}
+
+/// What a vote on the disk says of the leader is of another life.
+#[test]
+fn after_the_power_is_back_nobody_is_online_before_somebody_leads() {
+    for seed in 0..5 {
+        let world = World::new(seed);
+        world.run(async {
+            let hosts = world.make_hosts(3);
+            let mut groups = founded(&world, &hosts).await;
+            count(&hosts[0], &groups[0], 10).await;
+            for host in &hosts {
+                host.crash().await;
+            }
+            for (host, group) in hosts.iter().zip(&mut groups) {
+                *group = join(&world, host).await;
+            }
+            while !groups.iter().all(Group::is_online) {
+                let online = groups.iter().any(Group::is_online);
+                assert!(!online || groups.iter().any(Group::is_leader));
+                world.sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(value(&hosts[1], &groups[1]).await, 10);
         });
     }
 }

@@ -51,6 +51,8 @@ pub(super) struct Pulse {
     kept: Mutex<Kept>,
     /// When something came from a leader last.
     led: Mutex<Option<Instant>>,
+    /// Whether anything has.
+    has_led: watch::Sender<bool>,
 }
 
 /// What keeps a member from standing for election.
@@ -73,6 +75,7 @@ impl Default for Pulse {
             reachable: Notify::new(),
             kept: Mutex::default(),
             led: Mutex::default(),
+            has_led: watch::Sender::new(false),
         }
     }
 }
@@ -150,7 +153,14 @@ impl Pulse {
 
     /// Something came from a leader.
     pub(super) fn led(&self) {
-        *lock(&self.led) = Some(rt::now());
+        if lock(&self.led).replace(rt::now()).is_none() {
+            self.has_led.send_replace(true);
+        }
+    }
+
+    /// Tells whether anything has come from a leader since the member started.
+    pub(super) fn has_led(&self) -> watch::Receiver<bool> {
+        self.has_led.subscribe()
     }
 
     /// When it did last.

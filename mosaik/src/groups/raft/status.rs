@@ -76,6 +76,7 @@ pub(crate) enum Role {
 pub(super) async fn publish(server: Arc<Server>, status: watch::Sender<Status>) {
     let mut standing = server.core.standing();
     let mut positions = server.core.positions();
+    let mut has_led = server.pulse.has_led();
     let clock = Clock::new();
     let mut fresh_until = rt::now();
     loop {
@@ -86,6 +87,8 @@ pub(super) async fn publish(server: Arc<Server>, status: watch::Sender<Status>) 
                 rt::sleep_until(fresh_until).await;
                 positions.changed().await
             } => changed.is_ok(),
+            // The sender is in the server.
+            Ok(()) = has_led.changed() => true,
         };
         if !changed {
             break;
@@ -93,7 +96,7 @@ pub(super) async fn publish(server: Arc<Server>, status: watch::Sender<Status>) 
         let now = {
             let standing = standing.borrow_and_update();
             let positions = positions.borrow_and_update();
-            look(&standing, &positions, &clock)
+            look(&standing, &positions, &clock, *has_led.borrow_and_update())
         };
         fresh_until = rt::now() + STALE;
         status.send_if_modified(|held| {
@@ -141,6 +144,7 @@ fn look(
     standing: &RaftServerMetrics<Types>,
     positions: &RaftDataMetrics<Types>,
     clock: &Clock,
+    has_led: bool,
 ) -> Status {
     let id = |id: &types::RaftLogId| types::log_id(id);
     let effective = &standing.membership_config;
@@ -155,7 +159,13 @@ fn look(
             ServerState::Candidate => Role::Candidate,
             ServerState::Learner | ServerState::Shutdown => Role::Learner,
         },
-        leader: standing.current_leader,
+        // What the vote on the disk says is of another life, until the leader is heard.
+        leader: standing
+            .current_leader
+            .filter(|leader| match *leader == standing.id {
+                true => standing.state == ServerState::Leader,
+                false => has_led,
+            }),
         last: positions.last_log.as_ref().map(id),
         committed: positions.local_committed.as_ref().map(id),
         applied: positions.last_applied.as_ref().map(id),
