@@ -12,8 +12,10 @@ mod durable;
 mod fail_over;
 mod idle;
 mod leave;
+mod memory;
 mod openraft;
 mod reads;
+mod restart;
 mod start;
 mod table;
 
@@ -34,7 +36,7 @@ struct Section {
     run: fn(&Plan) -> BoxFuture<'_, anyhow::Result<()>>,
 }
 
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 10] = [
     Section {
         name: "start",
         run: |plan| start::run(plan).boxed(),
@@ -62,6 +64,14 @@ const SECTIONS: [Section; 8] = [
     Section {
         name: "newcomer",
         run: |plan| catch_up::run(plan).boxed(),
+    },
+    Section {
+        name: "restart",
+        run: |plan| restart::run(plan).boxed(),
+    },
+    Section {
+        name: "memory",
+        run: |plan| memory::run(plan).boxed(),
     },
     Section {
         name: "idle",

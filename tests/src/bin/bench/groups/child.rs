@@ -1,9 +1,9 @@
-//! This program once more, as a child: a member that is killed, or a process of idle groups.
+//! This program once more, as a child: a member that is killed, a process of idle groups, or one whose memory counts.
 
 use mosaik::Network;
 use mosaik_tests::loopback;
 
-use super::{cluster::online, fail_over, idle};
+use super::{cluster::online, fail_over, idle, memory, restart};
 
 /// The first argument of a child.
 pub(crate) const CHILD: &str = "--child";
@@ -11,6 +11,10 @@ pub(crate) const CHILD: &str = "--child";
 pub(super) const MEMBER: &str = "member";
 /// `IDLE NETWORK COUNT FOUNDERS TICKET…`: takes part in idle groups until its input ends.
 pub(super) const IDLE: &str = "idle";
+/// `RESTART NETWORK DIR TICKET…`: takes part in the group that weighs, from a data directory, until it is killed.
+pub(super) const RESTART: &str = "restart";
+/// `MEMORY COMMANDS`: counts so far with three nodes, and says how much memory that has taken.
+pub(super) const MEMORY: &str = "memory";
 
 /// Does what a child is told.
 pub(crate) async fn child(args: Vec<String>) -> anyhow::Result<()> {
@@ -29,6 +33,13 @@ pub(crate) async fn child(args: Vec<String>) -> anyhow::Result<()> {
             idle::take_part(&network, count.parse()?, founders.parse()?).await?;
             network.shutdown().await;
         }
+        [role, name, dir, bootstrap @ ..] if role == RESTART => {
+            let builder = loopback(name).bootstrap(bootstrap).data_dir(dir);
+            let network = builder.build().await?;
+            restart::take_part(&network).await?;
+            network.shutdown().await;
+        }
+        [role, commands] if role == MEMORY => memory::count(commands.parse()?).await?,
         other => anyhow::bail!("a child cannot do {other:?}"),
     }
     Ok(())
