@@ -349,6 +349,12 @@ async fn a_log_that_cannot_be_opened_is_named_at_once() {
         );
     }
     assert!(group.explain().to_string().contains("cannot be opened"));
+    // It can be left all the same, and joined again.
+    within(group.leave()).await;
+    let error = within(group.execute(1)).await.unwrap_err();
+    assert!(matches!(error, GroupError::Closed), "{error:?}");
+    let builder = network.groups().builder("counter").founders(1);
+    let group: Group<Counter> = builder.join();
     // It is tried again.
     std::fs::remove_file(&logs).unwrap();
     within(group.when().online()).await;

@@ -201,6 +201,9 @@ impl Front {
     /// Begins to found, or goes on, as `me`.
     pub(crate) fn begin(&self, me: MemberId, record: Option<Record>) {
         let mut core = self.core();
+        if core.me != me {
+            core.found = core.found.map(|_| Found::nothing(rt::random_u64()));
+        }
         core.me = me;
         core.outputs.clear();
         let config = Config {

@@ -358,12 +358,19 @@ struct Driving {
 
 impl Driving {
     async fn run(self) {
+        let mut stop = self.stop.subscribe();
         loop {
-            let storage = self.groups.storage(self.settled.durable, &self.shared);
-            let Some(storage) = storage.await else {
-                return;
+            let storage = tokio::select! {
+                biased;
+                storage = self.groups.storage(self.settled.durable, &self.shared) => Some(storage),
+                // What cannot be opened has nobody to say good-bye to. The sender is this one's own.
+                _ = stop.wait_for(|stop| *stop != Stop::No) => None,
             };
-            let ending = Box::pin(self.drive(storage)).await;
+            let ending = match storage {
+                Some(Some(storage)) => Box::pin(self.drive(storage)).await,
+                Some(None) => return,
+                None => Ending::Asked,
+            };
             let text = match &ending {
                 Ending::Asked => "left".to_owned(),
                 Ending::Storage(why) | Ending::Halted(why) => why.clone(),

@@ -70,6 +70,18 @@ pub(crate) struct Rollback {
     pub(crate) found: Extent,
 }
 
+impl Found {
+    /// What a new member has.
+    pub(crate) fn nothing(process: u64) -> Self {
+        Self {
+            process,
+            epoch: None,
+            extent: Extent::default(),
+            committed: 0,
+        }
+    }
+}
+
 impl Promises {
     /// A member follows in `term`, and holds the first so many entries, which are committed. Counts once it has said
     /// what its process [found](Self::found).
@@ -239,10 +251,7 @@ mod tests {
 
     #[test]
     fn a_log_that_is_gone_is_noticed_once_entries_of_it_were_committed() {
-        let nothing = |process| Found {
-            epoch: None,
-            ..found(process, 0, 0)
-        };
+        let nothing = Found::nothing;
         let mut promises = Promises::default();
         assert_eq!(promises.found(member(1, 1), nothing(1)), Ok(()));
         // A charter was left before it was established.
