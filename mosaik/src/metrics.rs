@@ -49,7 +49,7 @@ pub const STREAM_MALFORMED: &str = "mosaik_stream_malformed_total";
 pub const GROUPS_ONLINE: &str = "mosaik_groups_online";
 /// Gauge: groups that this process leads.
 pub const GROUPS_LED: &str = "mosaik_groups_led";
-/// Counter: times that another member was seen to lead a group, or this one.
+/// Counter: times that a leader of a group became known, this member or another.
 pub const GROUP_LEADER_CHANGES: &str = "mosaik_group_leader_changes_total";
 /// Counter: descendant charters founded, or joined, after a quorum was lost.
 pub const GROUP_REFOUNDED: &str = "mosaik_group_refounded_total";

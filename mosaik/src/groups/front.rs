@@ -87,6 +87,8 @@ struct Core {
     refusals: BTreeMap<PeerId, Refusal>,
     /// What this member found on its disk.
     found: Option<Found>,
+    /// Whether others remember more than that.
+    rolled_back: bool,
     /// What must be on the disks of others.
     promises: Promises,
     /// Peers whose disks went back, and how they are told.
@@ -128,9 +130,14 @@ pub(crate) enum Notice {
     /// This member only observes, and heard of an established charter.
     Announced(Charter),
     /// The leader says that this member is none any more.
-    Removed,
+    Removed {
+        /// Which boot of this member.
+        boot: u64,
+    },
     /// A member remembers more of this one than its disk held when it started.
     RolledBack {
+        /// Which boot of this member.
+        boot: u64,
         /// Who.
         from: PeerId,
         /// What.
@@ -181,6 +188,7 @@ impl Front {
             left: BTreeSet::new(),
             refusals: BTreeMap::new(),
             found,
+            rolled_back: false,
             promises: Promises::default(),
             went_back: BTreeMap::new(),
             spoken: BTreeSet::new(),
@@ -202,7 +210,8 @@ impl Front {
     pub(crate) fn begin(&self, me: MemberId, record: Option<Record>) {
         let mut core = self.core();
         if core.me != me {
-            core.found = core.found.map(|_| Found::nothing(rt::random_u64()));
+            core.found = core.found.map(Found::forgotten);
+            core.rolled_back = false;
         }
         core.me = me;
         core.outputs.clear();
@@ -259,15 +268,17 @@ impl Front {
     }
 
     /// What this member says of itself.
-    pub(crate) fn presence(&self, boot: u64, proof: [u8; 32]) -> Presence {
+    pub(crate) fn presence(&self, prove: impl FnOnce(u64) -> [u8; 32]) -> Presence {
+        let core = self.core();
         Presence {
             group: self.group(),
-            boot,
+            boot: core.me.boot,
             writer: self.writer,
             preference: self.settled.preference(),
             terms: self.settled.terms,
-            found: self.core().found,
-            proof,
+            found: core.found,
+            rolled_back: core.rolled_back,
+            proof: prove(core.me.boot),
         }
     }
 
@@ -427,6 +438,17 @@ impl Front {
     /// Others owe nothing to this member: it is another, or of another charter.
     pub(crate) fn forgive(&self) {
         self.core().promises.forgive();
+    }
+
+    /// What was on the disk is erased.
+    pub(crate) fn erased(&self) {
+        let mut core = self.core();
+        core.found = core.found.map(Found::forgotten);
+    }
+
+    /// Others remember more of this member than its disk held.
+    pub(crate) fn set_rolled_back(&self) {
+        self.core().rolled_back = true;
     }
 
     /// Members whose disks went back, and how they are told.
@@ -589,11 +611,21 @@ impl Core {
 
     /// Keeps what a member left.
     fn bury(&mut self, member: MemberId, testament: Option<Testament>) {
-        if let Some(testament) = testament
-            && self.testaments.len() < MAX_REMEMBERED
-        {
+        if let Some(testament) = testament {
+            if self.testaments.len() >= MAX_REMEMBERED {
+                self.testaments.pop_first();
+            }
             self.testaments.insert(member, testament);
         }
+    }
+
+    /// Does not let a member in: its disk went back.
+    fn shut_out(&mut self, member: MemberId, line: Line) {
+        if self.bonds.remove(&member.peer).is_some() {
+            self.lose(member);
+        }
+        self.went_back.insert(member.peer, (member, line));
+        self.notices.push_back(Notice::Bonds);
     }
 
     fn remember_refusal(&mut self, peer: PeerId, why: Refusal) {

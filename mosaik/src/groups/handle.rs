@@ -181,10 +181,13 @@ impl Groups {
         if rt::timeout(HAND_OVER, ended).await.is_err() {
             warn!("not every group was handed over in time");
         }
+        let says_goodbye = !joined.is_empty();
         for group in joined {
             group.shared.end(Ended::Closed);
         }
-        self.inner.bonds.flush(GOODBYE).await;
+        if says_goodbye {
+            self.inner.bonds.flush(GOODBYE).await;
+        }
         let durable = self.inner.durable.borrow().clone();
         if let Disk::Open(storage) = durable {
             storage.close().await;

@@ -49,7 +49,7 @@ pub(crate) struct GroupStatus {
     pub(crate) clock: Option<String>,
     /// How fast the group notices that its leader is gone, once there is a charter.
     pub(crate) timing: Option<Timing>,
-    /// Times that the replica was rebuilt since it last got further.
+    /// Times that the replica was rebuilt.
     pub(crate) rebuilds: u32,
     /// Times that the disk here was found to have gone back, and what was found last.
     pub(crate) rollbacks: (u32, String),

@@ -37,6 +37,12 @@ async fn founded(world: &World, hosts: &[Host]) -> Vec<Group<Counter>> {
     groups
 }
 
+/// Who leads.
+fn leader(hosts: &[Host], groups: &[Group<Counter>]) -> usize {
+    let led = groups[0].leader().unwrap();
+    hosts.iter().position(|host| host.peer() == led).unwrap()
+}
+
 async fn count(host: &Host, group: &Group<Counter>, times: u64) {
     let group = group.clone();
     let counted = host.run(async move {
@@ -79,8 +85,7 @@ fn a_member_on_an_older_disk_becomes_another_and_catches_up() {
         world.run(async {
             let hosts = world.make_hosts(3);
             let mut groups = founded(&world, &hosts).await;
-            let led = groups[0].leader().unwrap();
-            let leads = hosts.iter().position(|host| host.peer() == led).unwrap();
+            let leads = leader(&hosts, &groups);
             let back = (leads + 1) % 3;
             count(&hosts[leads], &groups[leads], 10).await;
             let image = hosts[back].disk().image();
@@ -106,6 +111,36 @@ fn a_member_on_an_older_disk_becomes_another_and_catches_up() {
     }
 }
 
+/// Who leads by then has not heard what the member acknowledged; who led before has.
+#[test]
+fn a_leader_that_does_not_remember_takes_the_word_of_others() {
+    for seed in 0..3 {
+        let world = World::new(seed);
+        world.run(async {
+            let hosts = world.make_hosts(3);
+            let mut groups = founded(&world, &hosts).await;
+            let leads = leader(&hosts, &groups);
+            let (back, next) = ((leads + 1) % 3, (leads + 2) % 3);
+            count(&hosts[leads], &groups[leads], 10).await;
+            let image = hosts[back].disk().image();
+            count(&hosts[leads], &groups[leads], 10).await;
+            hosts[back].crash().await;
+            let (group, peer) = (groups[leads].clone(), hosts[next].peer());
+            let handed = hosts[leads].run(async move { group.transfer_leadership(peer).await });
+            within(handed).await.unwrap().unwrap();
+            within(groups[next].when().leader_is(peer)).await;
+            groups[back] = again(&world, &hosts[back], Some(&image)).await;
+            let learns = format!("({})", hosts[back].peer().short());
+            explained(&world, &groups[next], &learns).await;
+            for group in &groups {
+                within(group.when().voters(3)).await;
+                within(group.when().online()).await;
+            }
+            assert_eq!(value(&hosts[back], &groups[back]).await, 20);
+        });
+    }
+}
+
 /// The other two would elect one of them, and what the leader had acknowledged since would be lost.
 #[test]
 fn two_of_three_on_older_disks_outvote_nobody() {
@@ -114,8 +149,7 @@ fn two_of_three_on_older_disks_outvote_nobody() {
         world.run(async {
             let hosts = world.make_hosts(3);
             let mut groups = founded(&world, &hosts).await;
-            let led = groups[0].leader().unwrap();
-            let leads = hosts.iter().position(|host| host.peer() == led).unwrap();
+            let leads = leader(&hosts, &groups);
             let others = [(leads + 1) % 3, (leads + 2) % 3];
             count(&hosts[leads], &groups[leads], 10).await;
             let images = others.map(|n| hosts[n].disk().image());

@@ -229,6 +229,8 @@ pub(crate) struct Presence {
     pub(crate) terms: Terms,
     /// What it found on its disk when it started; nothing if it keeps its log in memory.
     pub(crate) found: Option<Found>,
+    /// Whether it was told that its disk went back: it takes part no longer, and waits to be taken in anew.
+    pub(crate) rolled_back: bool,
     /// Proves that it knows the group's key, in this session.
     pub(crate) proof: [u8; 32],
 }

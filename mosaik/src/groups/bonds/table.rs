@@ -369,8 +369,7 @@ impl Link {
     }
 
     fn own_presence(&self, front: &Front) -> Presence {
-        let boot = front.me().boot;
-        let proof = self.line.own_proof(front.key(), front.group(), boot);
-        front.presence(boot, proof)
+        let prove = |boot| self.line.own_proof(front.key(), front.group(), boot);
+        front.presence(prove)
     }
 }

@@ -48,7 +48,7 @@ impl Driver {
             recovery: self.recovery.waits().map(ToOwned::to_owned),
             refounded: self.recovery.refounded(),
             unfenced: peers(self.recovery.unfenced()),
-            rebuilds: self.rebuilds.0,
+            rebuilds: self.all_rebuilds,
             rollbacks: self.rollbacks.clone(),
             resting: self.is_resting(),
             clock: self.clock_trouble(),

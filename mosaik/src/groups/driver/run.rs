@@ -23,13 +23,13 @@ use crate::{
                 message::{Awaited, Input, Output, Record, Timer},
             },
             quiesce::Event,
-            rollback::{Extent, Found},
+            rollback::{Extent, Found, Rollback},
         },
         raft::Slots,
         shared::{Asked, Ended, Shared},
         storage::{Failure, GroupLog, GroupState, LogId, Op, Storage, WriteError},
     },
-    id::{GroupId, MemberId},
+    id::{GroupId, MemberId, PeerId},
     rt::{self, Instant, Tasks, lock, watch},
     wire,
 };
@@ -121,6 +121,8 @@ pub(crate) struct Driver {
     timers_set: u64,
     /// Rebuilds of the replica since it last got further, and up to where it was then.
     pub(super) rebuilds: (u32, Option<u64>),
+    /// All rebuilds.
+    pub(super) all_rebuilds: u32,
     pub(super) announced: Option<Epoch>,
     /// The peers whose answers founding waits for.
     awaited: Vec<Awaited>,
@@ -193,6 +195,7 @@ impl Driver {
             timers: BTreeMap::new(),
             timers_set: 0,
             rebuilds: (0, None),
+            all_rebuilds: 0,
             announced: None,
             rolled_back: None,
             rollbacks: (0, String::new()),
@@ -394,26 +397,36 @@ impl Driver {
                     self.join(charter, false).await?;
                 }
             }
-            Notice::Removed => {
+            // What was said of an earlier boot is done.
+            Notice::Removed { boot } | Notice::RolledBack { boot, .. }
+                if boot != self.front.me().boot => {}
+            Notice::Removed { .. } => {
                 info!("no longer a member: joins anew");
                 self.replace_boot().await?;
             }
-            Notice::RolledBack { from, rollback } => {
-                let why = format!("{} says that {rollback}", from.short());
-                warn!(why, "takes no part until the leader takes it in anew");
-                self.stop_running().await;
-                self.front.set_claim(None);
-                self.rollbacks = (self.rollbacks.0.saturating_add(1), why.clone());
-                self.rolled_back = Some(why);
-            }
+            Notice::RolledBack { from, rollback, .. } => self.went_back(from, rollback).await,
             Notice::Verdict { by, other, winner } => self.conflicts.told(by, other, winner),
         }
         Ok(())
     }
 
-    /// Joins an established charter as a newcomer.
+    /// Stops: a member remembers more of this one than its disk held. All are told, as who leads may not know.
+    async fn went_back(&mut self, from: PeerId, rollback: Rollback) {
+        let why = format!("{} says that {rollback}", from.short());
+        if self.rolled_back.is_none() {
+            warn!(why, "takes no part until the leader takes it in anew");
+            self.stop_running().await;
+            self.front.set_claim(None);
+            self.front.set_rolled_back();
+            self.parts.bonds.present_again(&self.front);
+            self.rollbacks = (self.rollbacks.0.saturating_add(1), why.clone());
+        }
+        self.rolled_back = Some(why);
+    }
+
+    /// Joins an established charter as a newcomer. What is left of a disk that went back does not go with it.
     async fn join(&mut self, charter: Charter, fresh_boot: bool) -> Result<(), Ending> {
-        if fresh_boot {
+        if fresh_boot || self.rolled_back.is_some() {
             return self.replace_boot().await;
         }
         if let Err(why) = self.parts.settled.compare(&charter.terms) {
@@ -457,6 +470,8 @@ impl Driver {
     async fn erase_keeping_boot(&mut self) -> Result<(), Ending> {
         let boot = self.front.me().boot;
         self.snapshots.clear();
+        self.front.erased();
+        self.front.forgive();
         let mut ops = vec![Op::Erase { boot }];
         if self.parts.settled.durable {
             ops.push(founding_note(&self.front.record())?);
@@ -500,6 +515,7 @@ impl Driver {
     /// Rebuilds a replica that failed, unless it does so again and again.
     pub(super) async fn rebuild(&mut self, reason: &str) -> Result<(), Ending> {
         let applied = self.parts.shared.progress().get();
+        self.all_rebuilds = self.all_rebuilds.saturating_add(1);
         let (count, at) = self.rebuilds;
         let count = if at == applied { count + 1 } else { 1 };
         self.rebuilds = (count, applied);

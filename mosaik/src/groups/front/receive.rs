@@ -84,10 +84,16 @@ impl Front {
             return;
         }
         core.refusals.remove(&member.peer);
+        if presence.rolled_back {
+            // It knows.
+            core.shut_out(member, line.clone());
+            drop(core);
+            self.news.notify_one();
+            return;
+        }
         let found = presence.found;
         if let Some(Err(rollback)) = found.map(|found| core.promises.found(member, found)) {
-            core.went_back.insert(member.peer, (member, line.clone()));
-            core.notices.push_back(Notice::Bonds);
+            core.shut_out(member, line.clone());
             drop(core);
             self.news.notify_one();
             warn!(%member, %rollback, "a member is not let in");
@@ -134,6 +140,13 @@ impl Front {
     ) {
         let member = MemberId { peer, boot };
         let mut core = self.core();
+        let went_back = core.went_back.get(&peer);
+        if went_back.is_some_and(|(known, _)| *known == member) {
+            core.went_back.remove(&peer);
+            if farewell == Some(Farewell::Left) {
+                core.left.insert(member);
+            }
+        }
         if core
             .bonds
             .get(&peer)
@@ -241,7 +254,7 @@ impl Front {
     fn removed(&self, line: &Line, from: u64, to: u64) {
         let mut core = self.core();
         if core.sender(line, from, to).is_some() {
-            core.notices.push_back(Notice::Removed);
+            core.notices.push_back(Notice::Removed { boot: to });
             drop(core);
             self.news.notify_one();
         }
@@ -253,8 +266,12 @@ impl Front {
         let from = line.connection.peer();
         // It has proved to be of the group.
         if core.bonds.contains_key(&from) && core.me.boot == to {
-            core.notices
-                .push_back(Notice::RolledBack { from, rollback });
+            let notice = Notice::RolledBack {
+                boot: to,
+                from,
+                rollback,
+            };
+            core.notices.push_back(notice);
             drop(core);
             self.news.notify_one();
         }

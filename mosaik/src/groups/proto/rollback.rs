@@ -71,10 +71,10 @@ pub(crate) struct Rollback {
 }
 
 impl Found {
-    /// What a new member has.
-    pub(crate) fn nothing(process: u64) -> Self {
+    /// What the same process has after it erased what it found.
+    pub(crate) fn forgotten(self) -> Self {
         Self {
-            process,
+            process: self.process,
             epoch: None,
             extent: Extent::default(),
             committed: 0,
@@ -91,20 +91,22 @@ impl Promises {
         }
     }
 
-    /// A member says what its process found.
+    /// A member says what its process found. What the same process says again does not count: it is of its start.
     ///
     /// # Errors
     /// When there must be more.
     pub(crate) fn found(&mut self, member: MemberId, found: Found) -> Result<(), Rollback> {
         if let Some(known) = self.known.get(&member) {
+            if known.process == found.process {
+                return Ok(());
+            }
             // A log of another charter has taken the place of this one; no log has not, once entries of it were
             // committed.
             let comparable = match found.epoch {
                 Some(_) => found.epoch == known.epoch,
                 None => known.least.entries > 0,
             };
-            let sound = known.process == found.process || !comparable;
-            if !sound && !found.extent.reaches(known.least) {
+            if comparable && !found.extent.reaches(known.least) {
                 return Err(Rollback {
                     acknowledged: known.least,
                     found: found.extent,
@@ -251,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_log_that_is_gone_is_noticed_once_entries_of_it_were_committed() {
-        let nothing = Found::nothing;
+        let nothing = |process| found(process, 1, 1).forgotten();
         let mut promises = Promises::default();
         assert_eq!(promises.found(member(1, 1), nothing(1)), Ok(()));
         // A charter was left before it was established.

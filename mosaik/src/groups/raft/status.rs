@@ -94,8 +94,9 @@ pub(super) async fn publish(server: Arc<Server>, status: watch::Sender<Status>) 
             break;
         }
         let now = {
-            let standing = standing.borrow_and_update();
+            // In this order: a membership that is known may lie behind the last entry that is, not before it.
             let positions = positions.borrow_and_update();
+            let standing = standing.borrow_and_update();
             look(&standing, &positions, &clock, *has_led.borrow_and_update())
         };
         fresh_until = rt::now() + STALE;
