@@ -509,14 +509,38 @@ impl Front {
                 }
                 Ok(())
             }
-            (Kind::Forward, Some(_)) => forward::serve(&replica, from, halves).await,
+            (Kind::Forward, Some(_)) => {
+                let served = forward::serve(&replica, from, halves);
+                self.while_served(&replica, served).await
+            }
             (Kind::Follow { applied }, _) => {
-                follow::serve(&self.shared, &replica, applied, halves).await
+                let served = follow::serve(&self.shared, &replica, applied, halves);
+                self.while_served(&replica, served).await
             }
             (Kind::Raft(_) | Kind::Forward, None) => {
                 halves.0.reset(CloseCode::NotFound);
                 Ok(())
             }
+        }
+    }
+
+    /// Serves a stream from a replica for as long as that is the one that runs here. Whoever opened it opens another
+    /// one then: a replica that was stopped would answer for ever that it is.
+    async fn while_served(
+        &self,
+        replica: &Arc<Replica>,
+        served: impl Future<Output = Result<(), LinkError>>,
+    ) -> Result<(), LinkError> {
+        let mut serving = self.serving.subscribe();
+        let other = |current: &Option<Arc<Replica>>| {
+            current
+                .as_ref()
+                .is_none_or(|current| !Arc::ptr_eq(current, replica))
+        };
+        tokio::select! {
+            biased;
+            _ = serving.wait_for(other) => Ok(()),
+            served = served => served,
         }
     }
 

@@ -39,6 +39,13 @@ fn durable_groups_survive_bad_disks() {
     survive("durable, 3, bad disks", 3000, 35);
 }
 
+/// A leader whose storage failed and was opened anew leads again as the same member. Who never saw another went on
+/// sending its commands on a stream that a stopped replica answered: always that it is stopped.
+#[test]
+fn who_forwards_commands_finds_the_leader_that_opened_its_log_anew() {
+    survive("durable, 3, bad disks", 2_003_635, 1);
+}
+
 #[test]
 fn durable_groups_that_rest_survive_crashes() {
     survive("lazy, 3", 7000, 25);
