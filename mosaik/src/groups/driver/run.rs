@@ -555,12 +555,10 @@ pub(super) fn founding_note(record: &Record) -> Result<Op, Ending> {
 
 /// What a log that was just opened holds.
 fn found(state: &GroupState) -> Found {
-    let epoch = state.notes.get(&notes::EPOCH_NOTE);
-    let epoch = epoch.and_then(|name| <[u8; 16]>::try_from(&name[..]).ok());
     let last = state.last.max(state.purged);
     Found {
         process: rt::random_u64(),
-        epoch: epoch.map(Epoch::from_bytes),
+        epoch: notes::epoch(&state.notes),
         extent: Extent {
             term: state.vote.map_or(0, |vote| vote.term),
             entries: LogId::behind(last),

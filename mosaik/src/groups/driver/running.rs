@@ -225,10 +225,7 @@ impl Driver {
         mut also: Vec<Op>,
     ) -> Result<(), Ending> {
         let halted = |error: &dyn std::fmt::Display| Ending::Halted(error.to_string());
-        let state = self.log.state();
-        let named = state.notes.get(&notes::EPOCH_NOTE);
-        let named = named.and_then(|name| <[u8; 16]>::try_from(&name[..]).ok());
-        let Some(ancestor) = named.map(Epoch::from_bytes) else {
+        let Some(ancestor) = notes::epoch(&self.log.state().notes) else {
             return Err(halted(&"the log does not say which charter it is of"));
         };
         if ancestor == charter.epoch {
