@@ -11,9 +11,14 @@ pub use inventory;
 use serde::de::DeserializeOwned;
 
 pub use crate::declare::{
-    Declared, GenericDecl, Lag, Location, SchemaSource, Submission, TopicDecl, TopicOptions,
+    Declared, GenericDecl, GroupDecl, Lag, Location, SchemaSource, Submission, TopicDecl,
+    TopicOptions,
 };
 use crate::declare::{Schema, SchemaError};
+pub use crate::groups::{
+    Application, AskError, Batch, BatchOfAtMostTwelve, DeclaredGroup, Interface, Reply,
+    Unencodable, Unknown, number,
+};
 
 /// The declaration of `T`.
 pub fn declaration<T: Declared>(
@@ -32,6 +37,25 @@ pub fn declaration<T: Declared>(
         options,
     }
 }
+
+/// The declaration of the group whose state is `T`.
+pub fn group_declaration<T: 'static>(
+    name: &'static str,
+    file: &'static str,
+    line: u32,
+    schema: SchemaSource,
+) -> GroupDecl {
+    GroupDecl {
+        name,
+        type_name: type_name::<T>(),
+        type_id: TypeId::of::<T>(),
+        location: Location { file, line },
+        schema,
+    }
+}
+
+/// Has commands and queries, or the program does not compile.
+pub const fn application<T: Application>() {}
 
 /// Traces the schema of `T`.
 pub fn trace<T: DeserializeOwned>() -> Result<Schema, SchemaError> {

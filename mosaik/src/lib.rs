@@ -49,7 +49,7 @@
 //! - [`Network`] is a node; its [`Builder`] holds the options.
 //! - [`stream`] declares a topic on a struct; [`Topic`] is what the struct gets from it.
 //! - [`streams`] are the producers and consumers, with what they guarantee.
-//! - [`groups`] are members that agree on one state; [`groups::StateMachine`] is what they replicate.
+//! - [`groups`] are such members, with what they promise; [`groups::StateMachine`] is a state written by hand.
 //! - [`discovery`] is who is there, what they are tagged with, and what they offer.
 //! - [`Network::explain`] says what waits, and for what.
 //!
@@ -89,7 +89,7 @@ pub mod cli;
 pub use declare::declarations;
 pub use discovery::{Catalog, Discovery, Entry};
 pub use explain::Explanation;
-pub use groups::{Group, Groups};
+pub use groups::{Ctx, Group, GroupError, Groups, Version};
 pub use id::{
     GroupId, MemberId, NetworkId, ParseAddrError, PeerAddr, PeerId, SecretKey, StoreId, Tag,
     Ticket, TopicId,

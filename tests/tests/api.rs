@@ -1,7 +1,7 @@
 //! The documented programs, as they are written in the documentation.
 
 use anyhow::Result;
-use mosaik::*;
+use mosaik::{declare::Declaration, *};
 use mosaik_tests::{loopback, unique, within};
 
 /// A price tick.
@@ -81,7 +81,10 @@ async fn the_options_of_a_declaration_count() -> Result<()> {
 #[test]
 fn a_binary_lists_what_it_declares() {
     let declared = declarations();
-    let tick = declared.iter().find(|decl| decl.name == "oracle.price");
+    let tick = declared.iter().find_map(|decl| match decl {
+        Declaration::Topic(topic) if topic.name == "oracle.price" => Some(topic),
+        _ => None,
+    });
     let tick = tick.expect("a declaration");
     assert_eq!(
         (tick.options.capacity, tick.options.max_consumers),

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     schema::SchemaError,
-    topic::{GenericDecl, Location, TopicDecl},
+    topic::{Declaration, GenericDecl, GroupDecl, Location, TopicDecl},
 };
 
 /// What an expansion hands to the link-time registry.
@@ -19,35 +19,49 @@ pub enum Submission {
     Topic(fn() -> TopicDecl),
     /// A declaration on a generic type.
     Generic(GenericDecl),
+    /// The declaration of a group without parameters.
+    Group(fn() -> GroupDecl),
 }
 
 inventory::collect!(Submission);
 
-static TOPICS: LazyLock<HashMap<TypeId, TopicDecl>> = LazyLock::new(|| {
+/// The kind and the type: one type may be several things.
+type Key = (&'static str, TypeId);
+
+fn key(declaration: &Declaration) -> Key {
+    (declaration.kind(), declaration.type_id())
+}
+
+static DECLARED: LazyLock<HashMap<Key, Declaration>> = LazyLock::new(|| {
     inventory::iter::<Submission>()
         .filter_map(|submission| match submission {
-            Submission::Topic(declaration) => Some(declaration()),
+            Submission::Topic(declaration) => Some(Declaration::Topic(declaration())),
+            Submission::Group(declaration) => Some(Declaration::Group(declaration())),
             Submission::Generic(_) => None,
         })
-        .map(|decl| (decl.type_id, decl))
+        .map(|decl| (key(&decl), decl))
         .collect()
 });
 
 /// Instances of generic declarations, registered on first use.
-static INSTANCES: Mutex<BTreeMap<TypeId, TopicDecl>> = Mutex::new(BTreeMap::new());
+static INSTANCES: Mutex<BTreeMap<Key, Declaration>> = Mutex::new(BTreeMap::new());
 
 /// Everything that this binary declares, by name: what is linked in, and the instances of generic
 /// declarations that were used so far.
-pub fn declarations() -> Vec<TopicDecl> {
+pub fn declarations() -> Vec<Declaration> {
     let instances = INSTANCES.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut all: Vec<_> = TOPICS.values().chain(instances.values()).cloned().collect();
-    all.sort_by(|a, b| (a.name, a.type_name).cmp(&(b.name, b.type_name)));
+    let declared = DECLARED.values().chain(instances.values());
+    let mut all: Vec<_> = declared.cloned().collect();
+    all.sort_by_key(|decl| (decl.name(), decl.kind(), decl.type_name()));
     all
 }
 
 /// The declaration of the type with this id, if it has one that is not generic.
 pub fn topic_of_type(id: TypeId) -> Option<&'static TopicDecl> {
-    TOPICS.get(&id)
+    match DECLARED.get(&("topic", id)) {
+        Some(Declaration::Topic(topic)) => Some(topic),
+        _ => None,
+    }
 }
 
 /// The generic declaration that the type called `type_name` is an instance of.
@@ -58,7 +72,7 @@ pub fn generic_origin(type_name: &str) -> Option<&'static GenericDecl> {
     inventory::iter::<Submission>()
         .filter_map(|submission| match submission {
             Submission::Generic(decl) => Some(decl),
-            Submission::Topic(_) => None,
+            Submission::Topic(_) | Submission::Group(_) => None,
         })
         .find(|decl| decl.has_instance(type_name))
 }
@@ -67,59 +81,55 @@ pub fn generic_origin(type_name: &str) -> Option<&'static GenericDecl> {
 ///
 /// # Errors
 /// When another declaration has the name and a different schema.
-pub(crate) fn register_instance(decl: &TopicDecl) -> Result<(), ConflictError> {
-    if TOPICS.contains_key(&decl.type_id) {
+pub(crate) fn register_instance(decl: Declaration) -> Result<(), ConflictError> {
+    if DECLARED.contains_key(&key(&decl)) {
         return Ok(());
     }
     let mut instances = INSTANCES.lock().unwrap_or_else(PoisonError::into_inner);
-    if instances.contains_key(&decl.type_id) {
+    if instances.contains_key(&key(&decl)) {
         return Ok(());
     }
-    let others = TOPICS.values().chain(instances.values());
-    for other in others.filter(|other| other.name == decl.name) {
-        compare(other, decl)?;
+    let others = DECLARED.values().chain(instances.values());
+    let id = (decl.kind(), decl.name());
+    for other in others.filter(|other| (other.kind(), other.name()) == id) {
+        compare(other, &decl)?;
     }
-    instances.insert(decl.type_id, decl.clone());
+    instances.insert(key(&decl), decl);
     Ok(())
 }
 
-/// Checks that declarations which share a name share a schema too.
+/// Checks that declarations of a kind which share a name share a schema too.
 ///
 /// # Errors
 /// Names both places of the first conflict.
 pub fn check_declarations() -> Result<(), ConflictError> {
-    let mut seen: BTreeMap<&str, TopicDecl> = BTreeMap::new();
+    let mut seen: BTreeMap<(&str, &str), Declaration> = BTreeMap::new();
     for decl in declarations() {
-        match seen.get(decl.name) {
+        let id = (decl.kind(), decl.name());
+        match seen.get(&id) {
             Some(first) => compare(first, &decl)?,
             None => {
-                seen.insert(decl.name, decl);
+                seen.insert(id, decl);
             }
         }
     }
     Ok(())
 }
 
-fn compare(first: &TopicDecl, second: &TopicDecl) -> Result<(), ConflictError> {
-    let untraceable = |decl: &TopicDecl| {
-        let location = decl.location;
-        move |source| ConflictError::Untraceable { location, source }
+fn compare(first: &Declaration, second: &Declaration) -> Result<(), ConflictError> {
+    let schema = |decl: &Declaration| {
+        let location = decl.location();
+        let resolved = decl.schema().resolve(decl.name());
+        resolved.map_err(|source| ConflictError::Untraceable { location, source })
     };
-    let a = first
-        .schema
-        .resolve(first.name)
-        .map_err(untraceable(first))?;
-    let b = second
-        .schema
-        .resolve(second.name)
-        .map_err(untraceable(second))?;
+    let (a, b) = (schema(first)?, schema(second)?);
     if a.fingerprint() == b.fingerprint() {
         return Ok(());
     }
     Err(ConflictError::Schemas {
-        name: first.name,
-        first: (first.type_name, first.location),
-        second: (second.type_name, second.location),
+        what: format!("{} `{}`", first.kind(), first.name()).into(),
+        first: (first.type_name(), first.location()),
+        second: (second.type_name(), second.location()),
         difference: a
             .difference(&b)
             .unwrap_or_else(|| "their stated schemas differ".into()),
@@ -132,13 +142,13 @@ fn compare(first: &TopicDecl, second: &TopicDecl) -> Result<(), ConflictError> {
 pub enum ConflictError {
     /// Give one of the two another `name = "…"`, or make them one type.
     #[error(
-        "topic `{name}` is declared as `{}` at {} and differently as `{}` at {}: {difference}; \
+        "{what} is declared as `{}` at {} and differently as `{}` at {}: {difference}; \
          give one of them another name with `name = \"…\"`",
         first.0, first.1, second.0, second.1
     )]
     Schemas {
-        /// The name that both have.
-        name: &'static str,
+        /// What both are, and the name that both have.
+        what: Box<str>,
         /// Type and place of the first.
         first: (&'static str, Location),
         /// Type and place of the second.

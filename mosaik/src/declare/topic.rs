@@ -1,4 +1,4 @@
-//! A topic's declaration: name, place, schema source and options.
+//! What is declared of a topic or a group: name, place, schema source and options.
 
 use std::{any::TypeId, fmt, time::Duration};
 
@@ -118,6 +118,81 @@ impl TopicOptions {
 impl Default for TopicOptions {
     fn default() -> Self {
         Self::DEFAULT
+    }
+}
+
+/// One declared group.
+#[derive(Clone, Debug)]
+pub struct GroupDecl {
+    /// The name on the wire, by default `<crate name>/<type name>`.
+    pub name: &'static str,
+    /// The Rust type of its state, for people.
+    pub type_name: &'static str,
+    /// The Rust type of its state, for look-up by type.
+    pub type_id: TypeId,
+    /// Where it is declared.
+    pub location: Location,
+    /// How the schema of its state is found.
+    pub schema: SchemaSource,
+}
+
+/// Something that a binary declares.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Declaration {
+    /// A topic, by `#[mosaik::stream]`.
+    Topic(TopicDecl),
+    /// A group, by `#[mosaik::group]`.
+    Group(GroupDecl),
+}
+
+impl Declaration {
+    /// `topic` or `group`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Topic(_) => "topic",
+            Self::Group(_) => "group",
+        }
+    }
+
+    /// The name on the wire.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Topic(topic) => topic.name,
+            Self::Group(group) => group.name,
+        }
+    }
+
+    /// The Rust type, for people.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Topic(topic) => topic.type_name,
+            Self::Group(group) => group.type_name,
+        }
+    }
+
+    /// The Rust type.
+    pub fn type_id(&self) -> TypeId {
+        match self {
+            Self::Topic(topic) => topic.type_id,
+            Self::Group(group) => group.type_id,
+        }
+    }
+
+    /// Where it is declared.
+    pub fn location(&self) -> Location {
+        match self {
+            Self::Topic(topic) => topic.location,
+            Self::Group(group) => group.location,
+        }
+    }
+
+    /// How the schema of its data, or of its state, is found.
+    pub fn schema(&self) -> SchemaSource {
+        match self {
+            Self::Topic(topic) => topic.schema,
+            Self::Group(group) => group.schema,
+        }
     }
 }
 

@@ -50,12 +50,12 @@ impl fmt::Display for Version {
 ///
 /// A command is acknowledged once a majority of the voters has it, on disk if the group is durable, and this
 /// replica has applied it. It is applied exactly once, however often the way to the leader breaks.
-pub struct Group<M: StateMachine> {
+pub struct Group<M> {
     joined: Joined,
     local: Local<M>,
 }
 
-impl<M: StateMachine> Clone for Group<M> {
+impl<M> Clone for Group<M> {
     fn clone(&self) -> Self {
         Self {
             joined: self.joined.clone(),
@@ -64,7 +64,7 @@ impl<M: StateMachine> Clone for Group<M> {
     }
 }
 
-impl<M: StateMachine> fmt::Debug for Group<M> {
+impl<M> fmt::Debug for Group<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Group")
             .field("name", &self.joined.shared.name())
@@ -73,22 +73,12 @@ impl<M: StateMachine> fmt::Debug for Group<M> {
 }
 
 impl<M: StateMachine> Group<M> {
-    pub(super) fn new(joined: Joined, local: Local<M>) -> Self {
-        Self { joined, local }
-    }
-
     /// Applies a command, and returns its output.
     ///
     /// # Errors
     /// See [`GroupError`]; after [`GroupError::Timeout`] the command is still under way.
     pub async fn execute(&self, command: M::Command) -> Result<M::Output, GroupError> {
-        let commands = encode(&[command])?;
-        self.run(1, commands, |outputs: &[u8]| {
-            let (output, rest) = decode(outputs)?;
-            finished(rest)?;
-            Ok(output)
-        })
-        .await
+        self.run(1, encode(&[command])?, decode_all).await
     }
 
     /// Applies commands as one log entry, one after the other and with nothing in between, and returns their
@@ -101,25 +91,11 @@ impl<M: StateMachine> Group<M> {
         commands: impl IntoIterator<Item = M::Command>,
     ) -> Result<Vec<M::Output>, GroupError> {
         let commands: Vec<M::Command> = commands.into_iter().collect();
-        let count = u32::try_from(commands.len()).ok();
-        let count = count.filter(|count| *count <= MAX_COMMANDS);
-        let count = count.ok_or(GroupError::TooLarge {
-            len: commands.len(),
-            limit: MAX_COMMANDS as usize,
-            unit: "commands",
-        })?;
+        if commands.len() > MAX_COMMANDS as usize {
+            return Err(too_many(commands.len()));
+        }
         let bytes = encode(&commands)?;
-        self.run(count, bytes, move |mut outputs: &[u8]| {
-            let mut decoded = Vec::with_capacity(count as usize);
-            for _ in 0..count {
-                let (output, rest) = decode(outputs)?;
-                decoded.push(output);
-                outputs = rest;
-            }
-            finished(outputs)?;
-            Ok(decoded)
-        })
-        .await
+        self.run_all(commands.len(), bytes).await
     }
 
     /// Answers a query from a state that holds every command acknowledged before the query was asked, by anybody.
@@ -128,6 +104,20 @@ impl<M: StateMachine> Group<M> {
     /// See [`GroupError`].
     pub async fn query(&self, query: M::Query) -> Result<M::Answer, GroupError> {
         self.read(|state| state.query(query)).await
+    }
+}
+
+impl<M: Default> Group<M> {
+    /// Looks at the state as it is here, at once; at the one that a group begins with while it is being restored.
+    #[doc(hidden)]
+    pub fn look<R>(&self, look: impl FnOnce(&M) -> R) -> R {
+        self.local.look(look)
+    }
+}
+
+impl<M> Group<M> {
+    pub(super) fn new(joined: Joined, local: Local<M>) -> Self {
+        Self { joined, local }
     }
 
     /// Looks at a state that holds every command acknowledged before this was called, by anybody.
@@ -286,7 +276,28 @@ impl<M: StateMachine> Group<M> {
         self.when().ended().await;
     }
 
-    async fn run<T: Send + 'static>(
+    /// Applies `count` encoded commands as one entry; each returns a `T`.
+    pub(super) async fn run_all<T: DeserializeOwned + Send + 'static>(
+        &self,
+        count: usize,
+        commands: Bytes,
+    ) -> Result<Vec<T>, GroupError> {
+        let encoded = u32::try_from(count).map_err(|_| too_many(count))?;
+        self.run(encoded, commands, move |mut outputs: &[u8]| {
+            let mut decoded = Vec::with_capacity(count);
+            for _ in 0..count {
+                let (output, rest) = decode(outputs)?;
+                decoded.push(output);
+                outputs = rest;
+            }
+            finished(outputs)?;
+            Ok(decoded)
+        })
+        .await
+    }
+
+    /// Applies `count` encoded commands as one entry. `finish` makes what they return of their encoded outputs.
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         count: u32,
         commands: Bytes,
@@ -347,6 +358,22 @@ fn encode<T: serde::Serialize>(commands: &[T]) -> Result<Bytes, GroupError> {
             .map_err(|error| GroupError::Encoding(error.to_string()))?;
     }
     Ok(bytes.into())
+}
+
+/// The batch is larger than one may be.
+pub(super) fn too_many(len: usize) -> GroupError {
+    GroupError::TooLarge {
+        len,
+        limit: MAX_COMMANDS as usize,
+        unit: "commands",
+    }
+}
+
+/// A value that fills `bytes`.
+pub(super) fn decode_all<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, GroupError> {
+    let (value, rest) = decode(bytes)?;
+    finished(rest)?;
+    Ok(value)
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), GroupError> {

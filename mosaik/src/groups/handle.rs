@@ -16,7 +16,7 @@ use super::{
     driver::{Driver, Ending, Parts, Stop},
     error::{Refusal, Unavailable},
     group::Group,
-    machine::{Hosted, Local, Machine, StateMachine},
+    machine::{Application, Hosted, Local, Machine},
     options::{Durability, Options, Preference},
     proto::founding::message::Awaited,
     raft::Slots,
@@ -25,7 +25,6 @@ use super::{
     storage::Storage,
 };
 use crate::{
-    declare::Schema,
     discovery::Discovery,
     id::{GroupId, PeerId},
     rt::{self, Tasks, fs, lock, watch},
@@ -131,22 +130,23 @@ impl Groups {
     }
 
     /// Options for taking part in the group of this name, with a state machine written by hand.
-    pub fn builder<M: StateMachine>(&self, name: impl Into<String>) -> GroupBuilder<M> {
+    pub fn builder<M: Application>(&self, name: impl Into<String>) -> GroupBuilder<M> {
         GroupBuilder {
             groups: self.clone(),
             name: name.into(),
             options: Options::default(),
+            refused: None,
             machine: PhantomData,
         }
     }
 
     /// Takes part in the group of this name as a writer, with default options: votes if chosen.
-    pub fn join<M: StateMachine>(&self, name: impl Into<String>) -> Group<M> {
+    pub fn join<M: Application>(&self, name: impl Into<String>) -> Group<M> {
         self.builder(name).join()
     }
 
     /// Follows the group of this name, with default options: never votes.
-    pub fn observe<M: StateMachine>(&self, name: impl Into<String>) -> Group<M> {
+    pub fn observe<M: Application>(&self, name: impl Into<String>) -> Group<M> {
         self.builder(name).observe()
     }
 
@@ -194,7 +194,7 @@ impl Groups {
         }
     }
 
-    fn enter<M: StateMachine>(&self, name: String, options: Options, writer: bool) -> Group<M> {
+    fn enter<M: Application>(&self, name: String, options: Options, writer: bool) -> Group<M> {
         let id = GroupId::from_name(&name);
         let mut state = lock(&self.inner.state);
         if let Some(joined) = state.joined.get(&id) {
@@ -206,9 +206,9 @@ impl Groups {
             };
         }
         let config = &self.inner.config;
-        let fingerprint = match fingerprint::<M>() {
+        let fingerprint = match M::interface().fingerprint() {
             Ok(fingerprint) => fingerprint,
-            Err(why) => return self.refused(&name, options, why),
+            Err(why) => return self.refused(&name, options, Refusal::BadOptions(why.to_string())),
         };
         let settled = options
             .clone()
@@ -259,7 +259,7 @@ impl Groups {
     }
 
     /// A handle that answers every call with why it is refused.
-    fn refused<M: StateMachine>(&self, name: &str, options: Options, why: Refusal) -> Group<M> {
+    fn refused<M: Application>(&self, name: &str, options: Options, why: Refusal) -> Group<M> {
         warn!(group = name, %why, "the group is refused");
         let shared = Shared::new(name, self.inner.peer, Vec::new(), &self.inner.tasks);
         shared.end(Ended::Refused(why.clone()));
@@ -432,13 +432,15 @@ impl Driving {
 #[derive(Debug)]
 #[must_use = "call `join` or `observe` to take part"]
 pub struct GroupBuilder<M> {
-    groups: Groups,
-    name: String,
-    options: Options,
-    machine: PhantomData<fn() -> M>,
+    pub(super) groups: Groups,
+    pub(super) name: String,
+    pub(super) options: Options,
+    /// Why nobody may take part, if so.
+    pub(super) refused: Option<Refusal>,
+    pub(super) machine: PhantomData<fn() -> M>,
 }
 
-impl<M: StateMachine> GroupBuilder<M> {
+impl<M: Application> GroupBuilder<M> {
     /// All options at once.
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
@@ -517,12 +519,19 @@ impl<M: StateMachine> GroupBuilder<M> {
 
     /// Takes part as a writer: votes if chosen.
     pub fn join(self) -> Group<M> {
-        self.groups.enter(self.name, self.options, true)
+        self.enter(true)
     }
 
     /// Follows the group: never votes.
     pub fn observe(self) -> Group<M> {
-        self.groups.enter(self.name, self.options, false)
+        self.enter(false)
+    }
+
+    fn enter(self, writer: bool) -> Group<M> {
+        match self.refused {
+            Some(why) => self.groups.refused(&self.name, self.options, why),
+            None => self.groups.enter(self.name, self.options, writer),
+        }
     }
 }
 
@@ -534,25 +543,6 @@ pub(super) fn explanation(shared: &Shared) -> GroupExplanation {
         version: shared.progress().get(),
         status: shared.status().borrow().clone(),
     }
-}
-
-/// What tells two state machines apart: the schemas of all that they exchange and keep, and whether the build
-/// checks for overflow, as far as that can be told: members that differ in it would compute other things.
-fn fingerprint<M: StateMachine>() -> Result<[u8; 32], Refusal> {
-    let mut hasher = blake3::Hasher::new_derive_key("mosaik/group/machine/1");
-    let schemas = [
-        Schema::trace::<M::Command>(),
-        Schema::trace::<M::Output>(),
-        Schema::trace::<M::Query>(),
-        Schema::trace::<M::Answer>(),
-        Schema::trace::<M::Snapshot>(),
-    ];
-    for schema in schemas {
-        let schema = schema.map_err(|error| Refusal::BadOptions(error.to_string()))?;
-        hasher.update(schema.fingerprint().as_bytes());
-    }
-    hasher.update(&[u8::from(cfg!(debug_assertions))]);
-    Ok(*hasher.finalize().as_bytes())
 }
 
 /// Opens the storage in a directory, which is made if need be.

@@ -18,9 +18,11 @@
 //! - [`Group`] is a handle: commands, queries, conditions, events, and an explanation of what it waits for.
 
 mod bonds;
+mod call;
 mod client;
 mod clock;
 mod condition;
+mod declared;
 mod driver;
 mod error;
 mod event;
@@ -44,12 +46,17 @@ mod shared;
 mod status;
 mod storage;
 
+#[doc(hidden)]
+pub use call::{Batch, BatchOfAtMostTwelve};
 pub use condition::When;
+pub use declared::DeclaredGroup;
 pub use error::{GroupError, RecoverError, Refusal, TransferError, Unavailable};
 pub use event::{Event, Events};
 pub use group::{Group, Member, Version};
 pub use handle::{GroupBuilder, Groups};
-pub use machine::{Ctx, StateMachine};
+pub use machine::{Application, Ctx, StateMachine};
+#[doc(hidden)]
+pub use machine::{AskError, Interface, Reply, Unencodable, Unknown, number};
 pub use options::{Durability, Options, Preference};
 pub use pending::Pending;
 pub use status::GroupExplanation;

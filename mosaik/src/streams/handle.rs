@@ -24,7 +24,7 @@ use super::{
     topic::{self, Topic},
 };
 use crate::{
-    declare::{self, Declared},
+    declare::{self, Declaration, Declared},
     discovery::{Discovery, Entry},
     id::{PeerAddr, PeerId, TopicId},
     rt::{self, Tasks, watch},
@@ -198,7 +198,8 @@ fn named(topic: Topic) -> Result<Topic, String> {
 
 fn declared<T: Declared>() -> Result<Topic, String> {
     let decl = T::declaration();
-    declare::register_instance(&decl).map_err(|error| error.to_string())?;
+    declare::register_instance(Declaration::Topic(decl.clone()))
+        .map_err(|error| error.to_string())?;
     Topic::of_decl(&decl)
 }
 

@@ -41,7 +41,7 @@ const DIRECTION: [(&str, &str); 15] = [
         "cli",
         "id wire declare rt transport discovery streams groups collections explain network metrics",
     ),
-    ("__private", "declare"),
+    ("__private", "declare groups"),
 ];
 
 /// What a `proto` may use besides its sibling protos and std.

@@ -18,6 +18,6 @@ fn second() -> &'static str {
 
 fn main() {
     assert_eq!((first(), second()), ("first", "second"));
-    let names: Vec<_> = mosaik::declarations().iter().map(|decl| decl.name).collect();
+    let names: Vec<_> = mosaik::declarations().iter().map(|decl| decl.name()).collect();
     assert_eq!(names, ["first", "second"]);
 }

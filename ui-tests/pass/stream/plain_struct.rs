@@ -25,5 +25,5 @@ fn main() {
     assert_eq!(schema.to_string(), "struct Price { symbol: str, cents: u64 }");
     let all = mosaik::declarations();
     assert_eq!(all.len(), 1);
-    assert_eq!(all[0].name, decl.name);
+    assert_eq!(all[0].name(), decl.name);
 }

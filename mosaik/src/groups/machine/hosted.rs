@@ -1,18 +1,19 @@
 //! A state of any type, as the rest of groups sees it: commands, queries and snapshots are bytes.
 
 use std::{
+    any::Any,
     fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use serde::Serialize;
-
-use super::{Ctx, StateMachine, entry::MAX_COMMANDS};
+use super::{
+    Application, Ctx,
+    application::{AskError, Reply, Unencodable, Unknown},
+    entry::MAX_COMMANDS,
+};
 use crate::wire::{self, DecodeError};
 
-/// Bytes of outputs of one batch beyond which it counts as a panic: 8 MiB, so that a frame holds them.
-pub(super) const MAX_OUTPUT: usize = 8 * 1024 * 1024;
 /// Bytes that are kept of a panic's message: 1 KiB.
 pub(super) const MAX_MESSAGE: usize = 1024;
 
@@ -89,7 +90,13 @@ pub(crate) enum ApplyError {
 pub(crate) enum CheckError {
     /// The sender knows commands that this version does not, or is faulty: update this member.
     #[error("not a command of this version: {0}")]
-    Unknown(#[from] DecodeError),
+    Unknown(#[from] Unknown),
+    /// A fault of the sender.
+    #[error("{extra} bytes follow the commands of a batch")]
+    Trailing {
+        /// How many.
+        extra: usize,
+    },
     /// Send them in several batches.
     #[error("{count} commands are more than the {MAX_COMMANDS} of a batch")]
     TooMany {
@@ -109,7 +116,7 @@ pub(crate) enum CheckError {
 pub(crate) enum QueryError {
     /// The sender knows queries that this version does not, or is faulty.
     #[error("not a query of this version: {0}")]
-    Unknown(#[source] DecodeError),
+    Unknown(#[source] Unknown),
     /// A command has panicked and is being undone: ask again once that is done.
     #[error("the state is being restored")]
     Restoring,
@@ -120,8 +127,8 @@ pub(crate) enum QueryError {
         message: String,
     },
     /// Use types that postcard carries.
-    #[error("the answer cannot be encoded: {0}")]
-    Answer(#[source] wire::EncodeError),
+    #[error("no answer: {0}")]
+    Answer(#[source] Unencodable),
 }
 
 /// Why a state was not restored. The one before is still there.
@@ -138,28 +145,29 @@ pub(crate) enum RestoreError {
     },
 }
 
-/// Makes a [`Machine`] of a [`StateMachine`]. Clones share the state.
-pub(crate) struct Hosted<M: StateMachine> {
+/// Makes a [`Machine`] of an [`Application`]. Clones share the state.
+pub(crate) struct Hosted<M> {
     shared: Arc<Shared<M>>,
 }
 
 /// Reads a hosted state as what it is. Clones read the same.
-pub(crate) struct Local<M: StateMachine> {
+pub(crate) struct Local<M> {
     shared: Arc<Shared<M>>,
 }
 
-struct Shared<M: StateMachine> {
+struct Shared<M> {
     slot: RwLock<Slot<M>>,
 }
 
-struct Slot<M: StateMachine> {
+struct Slot<M> {
     state: M,
     torn: bool,
-    /// In a mutex only since it need not be `Sync`.
-    kept: Mutex<Option<M::Snapshot>>,
+    /// An image. In a mutex only since it need not be `Sync`, and of any type so that the handles of a state can be
+    /// declared before its commands are.
+    kept: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-impl<M: StateMachine> Hosted<M> {
+impl<M: Application> Hosted<M> {
     /// The state that a group begins with.
     pub(crate) fn new() -> Self {
         let slot = Slot {
@@ -182,16 +190,30 @@ impl<M: StateMachine> Hosted<M> {
     }
 }
 
-impl<M: StateMachine> Local<M> {
+impl<M> Local<M> {
     /// What `read` makes of the state as it is; `None` while a command that panicked is being undone. No
     /// command is applied before it returns.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&M) -> T) -> Option<T> {
         let slot = self.shared.read();
         (!slot.torn).then(|| read(&slot.state))
     }
+
+    /// What `look` makes of the state as it is, or of the one that a group begins with while a command that panicked
+    /// is being undone.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&M) -> T) -> T
+    where
+        M: Default,
+    {
+        let slot = self.shared.read();
+        if slot.torn {
+            drop(slot);
+            return look(&M::default());
+        }
+        look(&slot.state)
+    }
 }
 
-impl<M: StateMachine> Shared<M> {
+impl<M> Shared<M> {
     /// What happens to the state under the lock is caught, so that a lock is never poisoned by half a change.
     fn read(&self) -> RwLockReadGuard<'_, Slot<M>> {
         self.slot.read().unwrap_or_else(PoisonError::into_inner)
@@ -209,7 +231,7 @@ impl<M: StateMachine> Shared<M> {
     }
 }
 
-impl<M: StateMachine> Machine for Hosted<M> {
+impl<M: Application> Machine for Hosted<M> {
     fn apply(
         &mut self,
         ctx: &Ctx,
@@ -220,14 +242,16 @@ impl<M: StateMachine> Machine for Hosted<M> {
         let commands = decode::<M>(count, commands)?;
         let mut slot = self.shared.write();
         let mut command = 0;
+        let mut reply = Reply(std::mem::take(out));
         let applied = guarded(|| {
             for next in commands {
-                let output = slot.state.apply(&ctx.at(command), next);
-                append(&output, out)?;
+                slot.state.run(&ctx.at(command), next, &mut reply)?;
                 command += 1;
             }
             Ok(())
         });
+        *out = reply.0;
+        let applied = applied.map(|applied| applied.map_err(|Unencodable(why)| why));
         applied.flatten().map_err(|message| {
             slot.torn = true;
             ApplyError::Panicked { command, message }
@@ -240,21 +264,22 @@ impl<M: StateMachine> Machine for Hosted<M> {
 
     fn query(&self, query: &[u8]) -> Result<Vec<u8>, QueryError> {
         let answered = guarded(|| {
-            let query = wire::decode::<M::Query>(query).map_err(QueryError::Unknown)?;
-            let answer = {
-                let slot = self.shared.read();
-                if slot.torn {
-                    return Err(QueryError::Restoring);
-                }
-                slot.state.query(query)
-            };
-            wire::encode(&answer).map_err(QueryError::Answer)
+            let mut reply = Reply::default();
+            let slot = self.shared.read();
+            if slot.torn {
+                return Err(QueryError::Restoring);
+            }
+            match slot.state.ask(query, &mut reply) {
+                Ok(()) => Ok(reply.0),
+                Err(AskError::Unknown(why)) => Err(QueryError::Unknown(why)),
+                Err(AskError::Answer(why)) => Err(QueryError::Answer(why)),
+            }
         });
         answered.unwrap_or_else(|message| Err(QueryError::Panicked { message }))
     }
 
     fn snapshot(&self) -> Encode {
-        let taken = guarded(|| self.shared.read().state.snapshot());
+        let taken = guarded(|| self.shared.read().state.image());
         Box::new(move |write| {
             let panicked =
                 |message| io::Error::other(format!("taking a snapshot panicked: {message}"));
@@ -274,7 +299,7 @@ impl<M: StateMachine> Machine for Hosted<M> {
     fn restore(&mut self) -> Restore {
         let shared = self.shared.clone();
         Box::new(move |bytes| {
-            let restored = guarded(|| wire::decode::<M::Snapshot>(bytes).map(M::restore));
+            let restored = guarded(|| wire::decode::<M::Image>(bytes).map(M::from_image));
             let state = restored.map_err(|message| RestoreError::Panicked { message })??;
             shared.replace(state);
             Ok(())
@@ -293,17 +318,18 @@ impl<M: StateMachine> Machine for Hosted<M> {
     }
 
     fn keep(&mut self) -> bool {
-        let kept = guarded(|| self.shared.read().state.snapshot()).ok();
+        let kept = guarded(|| self.shared.read().state.image()).ok();
         let is_kept = kept.is_some();
-        self.set_kept(kept);
+        self.set_kept(kept.map(|kept| Box::new(kept) as Box<dyn Any + Send>));
         is_kept
     }
 
     fn roll_back(&mut self) -> bool {
-        let Some(kept) = self.set_kept(None) else {
+        let kept = self.set_kept(None).map(|kept| kept.downcast::<M::Image>());
+        let Some(Ok(kept)) = kept else {
             return false;
         };
-        let Ok(state) = guarded(|| M::restore(kept)) else {
+        let Ok(state) = guarded(|| M::from_image(*kept)) else {
             return false;
         };
         self.shared.replace(state);
@@ -315,15 +341,15 @@ impl<M: StateMachine> Machine for Hosted<M> {
     }
 }
 
-impl<M: StateMachine> Hosted<M> {
-    fn set_kept(&self, kept: Option<M::Snapshot>) -> Option<M::Snapshot> {
+impl<M: Application> Hosted<M> {
+    fn set_kept(&self, kept: Option<Box<dyn Any + Send>>) -> Option<Box<dyn Any + Send>> {
         let mut slot = self.shared.write();
         let slot = slot.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(slot, kept)
     }
 }
 
-impl<M: StateMachine> Clone for Hosted<M> {
+impl<M> Clone for Hosted<M> {
     fn clone(&self) -> Self {
         Self {
             shared: self.shared.clone(),
@@ -331,7 +357,7 @@ impl<M: StateMachine> Clone for Hosted<M> {
     }
 }
 
-impl<M: StateMachine> Clone for Local<M> {
+impl<M> Clone for Local<M> {
     fn clone(&self) -> Self {
         Self {
             shared: self.shared.clone(),
@@ -339,20 +365,20 @@ impl<M: StateMachine> Clone for Local<M> {
     }
 }
 
-impl<M: StateMachine> fmt::Debug for Hosted<M> {
+impl<M> fmt::Debug for Hosted<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hosted").finish_non_exhaustive()
     }
 }
 
-impl<M: StateMachine> fmt::Debug for Local<M> {
+impl<M> fmt::Debug for Local<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Local").finish_non_exhaustive()
     }
 }
 
 /// All of a batch, or why it is none.
-fn decode<M: StateMachine>(count: u32, bytes: &[u8]) -> Result<Vec<M::Command>, CheckError> {
+fn decode<M: Application>(count: u32, bytes: &[u8]) -> Result<Vec<M::Operation>, CheckError> {
     if count > MAX_COMMANDS {
         return Err(CheckError::TooMany { count });
     }
@@ -361,28 +387,16 @@ fn decode<M: StateMachine>(count: u32, bytes: &[u8]) -> Result<Vec<M::Command>, 
         let mut commands = Vec::new();
         let mut rest = bytes;
         for _ in 0..count {
-            let (command, left) = wire::decode_first(rest)?;
+            let (command, left) = M::decode(rest)?;
             commands.push(command);
             rest = left;
         }
-        if rest.is_empty() {
-            Ok(commands)
-        } else {
-            Err(DecodeError::Trailing { extra: rest.len() })
+        match rest.len() {
+            0 => Ok(commands),
+            extra => Err(CheckError::Trailing { extra }),
         }
     });
-    let decoded = decoded.map_err(|message| CheckError::Panicked { message })?;
-    Ok(decoded?)
-}
-
-/// Appends an output, or says why it cannot be.
-fn append<T: Serialize>(output: &T, out: &mut Vec<u8>) -> Result<(), String> {
-    *out = postcard::to_extend(output, std::mem::take(out))
-        .map_err(|error| format!("the output cannot be encoded: {error}"))?;
-    if out.len() > MAX_OUTPUT {
-        return Err(format!("the outputs are over {MAX_OUTPUT} bytes"));
-    }
-    Ok(())
+    decoded.map_err(|message| CheckError::Panicked { message })?
 }
 
 /// Runs what users wrote; a panic becomes its message.

@@ -73,6 +73,11 @@ use super::Ctx;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no commands and queries that a group could run",
+    label = "this is no state of a group yet",
+    note = "put `#[mosaik::group]` on its `impl` block, or implement `mosaik::groups::StateMachine`"
+)]
 pub trait StateMachine: Default + Send + Sync + 'static {
     /// What changes the state.
     ///

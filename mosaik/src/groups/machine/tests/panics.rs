@@ -3,10 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::groups::machine::{
-    hosted::{MAX_MESSAGE, MAX_OUTPUT},
-    snapshot::Snapshot,
-};
+use crate::groups::machine::{application::MAX_OUTPUT, hosted::MAX_MESSAGE, snapshot::Snapshot};
 
 use Command::{Add, Fill, Moody, Mumble, Panic, Talk};
 

@@ -1,0 +1,161 @@
+//! Commands and queries by name, as the handles that `#[mosaik::group]` makes send them.
+
+use std::{fmt, marker::PhantomData};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    GroupError,
+    group::{Group, decode_all, too_many},
+    machine::MAX_COMMANDS,
+};
+
+/// Commands to be applied together: the number of each and its arguments, one after the other.
+#[derive(Debug, Default)]
+struct Calls {
+    count: usize,
+    bytes: Vec<u8>,
+}
+
+impl Calls {
+    fn push<A: Serialize>(&mut self, number: u64, arguments: &A) -> Result<(), GroupError> {
+        if self.count >= MAX_COMMANDS as usize {
+            return Err(too_many(self.count + 1));
+        }
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.extend_from_slice(&number.to_le_bytes());
+        self.bytes = postcard::to_extend(arguments, bytes)
+            .map_err(|error| GroupError::Encoding(error.to_string()))?;
+        self.count += 1;
+        Ok(())
+    }
+}
+
+impl<M: Send + Sync> Group<M> {
+    /// Applies one command.
+    #[doc(hidden)]
+    pub async fn call<A: Serialize, T: DeserializeOwned + Send + 'static>(
+        &self,
+        number: u64,
+        arguments: &A,
+    ) -> Result<T, GroupError> {
+        let mut calls = Calls::default();
+        calls.push(number, arguments)?;
+        self.run(1, calls.bytes.into(), decode_all).await
+    }
+
+    /// Applies one command many times, as one entry.
+    #[doc(hidden)]
+    pub fn call_many<A: Serialize, T: DeserializeOwned + Send + 'static>(
+        &self,
+        number: u64,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> BoxFuture<'_, Result<Vec<T>, GroupError>> {
+        let mut calls = Calls::default();
+        for each in arguments {
+            if let Err(error) = calls.push(number, &each) {
+                return std::future::ready(Err(error)).boxed();
+            }
+        }
+        self.run_all(calls.count, calls.bytes.into()).boxed()
+    }
+
+    /// Begins a batch.
+    #[doc(hidden)]
+    pub fn begin(&self) -> Batch<'_, M> {
+        Batch {
+            group: self,
+            calls: Ok(Calls::default()),
+            outputs: PhantomData,
+        }
+    }
+}
+
+/// Commands that are gathered for one log entry, and the tuple of what they return.
+pub struct Batch<'a, M, Outputs = ()> {
+    group: &'a Group<M>,
+    calls: Result<Calls, GroupError>,
+    outputs: PhantomData<fn() -> Outputs>,
+}
+
+impl<'a, M: Send + Sync, Outputs> Batch<'a, M, Outputs> {
+    /// Adds a command.
+    pub fn push<A: Serialize, T>(
+        self,
+        number: u64,
+        arguments: &A,
+    ) -> Batch<'a, M, Outputs::Extended>
+    where
+        Outputs: BatchOfAtMostTwelve<T>,
+    {
+        let calls = self.calls.and_then(|mut calls| {
+            calls.push(number, arguments)?;
+            Ok(calls)
+        });
+        Batch {
+            group: self.group,
+            calls,
+            outputs: PhantomData,
+        }
+    }
+
+    /// Applies the commands; nothing is sent if there are none.
+    pub fn send(self) -> BoxFuture<'a, Result<Outputs, GroupError>>
+    where
+        Outputs: DeserializeOwned + Send + 'static,
+    {
+        let group = self.group;
+        let calls = self.calls;
+        async move {
+            let calls = calls?;
+            match u32::try_from(calls.count) {
+                Ok(0) => decode_all(&[]),
+                Ok(count) => group.run(count, calls.bytes.into(), decode_all).await,
+                Err(_) => Err(too_many(calls.count)),
+            }
+        }
+        .boxed()
+    }
+}
+
+impl<M, Outputs> fmt::Debug for Batch<'_, M, Outputs> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.calls.as_ref().map(|calls| calls.count).ok();
+        f.debug_struct("Batch")
+            .field("group", self.group)
+            .field("commands", &count)
+            .finish()
+    }
+}
+
+/// A tuple that can hold one more output.
+#[diagnostic::on_unimplemented(
+    message = "a batch holds at most 12 commands",
+    note = "send several batches, or use `_many` for many commands of one kind"
+)]
+pub trait BatchOfAtMostTwelve<T> {
+    /// The tuple with it.
+    type Extended;
+}
+
+macro_rules! extend {
+    ($($output:ident)*) => {
+        impl<T, $($output),*> BatchOfAtMostTwelve<T> for ($($output,)*) {
+            type Extended = ($($output,)* T,);
+        }
+    };
+}
+
+extend!();
+extend!(A);
+extend!(A B);
+extend!(A B C);
+extend!(A B C D);
+extend!(A B C D E);
+extend!(A B C D E F);
+extend!(A B C D E F G);
+extend!(A B C D E F G H);
+extend!(A B C D E F G H I);
+extend!(A B C D E F G H I J);
+extend!(A B C D E F G H I J K);
