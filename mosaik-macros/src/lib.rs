@@ -2,6 +2,8 @@
 //!
 //! [mosaik]: https://docs.rs/mosaik
 
+mod common;
+mod group;
 mod path;
 mod stream;
 
@@ -57,4 +59,92 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn stream(args: TokenStream, item: TokenStream) -> TokenStream {
     stream::stream(args.into(), item.into()).into()
+}
+
+/// Declares a group: members that agree on one state. It stands on the state, and on the `impl` block with its
+/// commands and queries.
+///
+/// ```ignore
+/// /// Accounts.
+/// #[mosaik::group(name = "bank", founders = 3)]
+/// #[derive(Default)]
+/// pub struct Bank {
+///     accounts: BTreeMap<String, u64>,
+/// }
+///
+/// #[mosaik::group]
+/// impl Bank {
+///     /// Adds to an account; returns the new balance.
+///     #[command]
+///     pub fn deposit(&mut self, account: String, cents: u64) -> u64 {
+///         let balance = self.accounts.entry(account).or_default();
+///         *balance += cents;
+///         *balance
+///     }
+///
+///     #[query]
+///     pub fn balance(&self, account: &str) -> Option<u64> {
+///         self.accounts.get(account).copied()
+///     }
+/// }
+///
+/// let bank = Bank::join(&network);
+/// bank.when().online().await;
+/// let now = bank.deposit("alice".into(), 100).await?;
+/// let alice = bank.balance("alice").await?;
+/// ```
+///
+/// # On the state
+///
+/// It stands above the derives of a struct or an enum, adds `Clone`, `Serialize` and `Deserialize` unless it finds
+/// them below itself, and declares the group to the binary: `mosaik::declarations()` lists it. The state begins as
+/// its `Default`, and is cloned for each snapshot, while no command is applied.
+///
+/// | option | default | meaning |
+/// |---|---|---|
+/// | `name = "…"` | `<crate name>/<type name>` | the group's name on the wire, 1 to 256 bytes |
+/// | `founders = N` | the network's, which is 1 | members that found the group together, 1 to 9; 1 is *development mode* |
+/// | `voters = N` | 5 | voters to aim at: odd, up to 9 |
+/// | `durable = required` | `if_possible` | whether the log is on disk: `required`, `if_possible`, `volatile` |
+/// | `evict_after = "…"` | `"30s"` | silence after which a voter may be replaced |
+/// | `recover = after("…")` | never | how long the quorum has to be lost before the rest found the group anew |
+/// | `command_timeout = "…"` | `"10s"` | how long a command or query waits for its answer |
+/// | `heartbeat = "…"` | measured | how often an idle leader shows that it is there |
+/// | `election_timeout = ("…", "…")` | measured | between which times a follower that misses its leader stands |
+/// | `quiesce_after = "…"` | `"5s"` | how long nothing has to happen before the group rests |
+/// | `leader = prefer` | | whether this member likes to lead: `prefer` or `avoid` |
+/// | `key = …` | none | a secret that members prove to know: anything that converts into a `String` |
+/// | `schema = "…"` | traced | a version that stands for schemas which cannot be traced |
+/// | `derive(none)`, `derive(skip(Clone, …))` | | adds no derives, or not these |
+/// | `crate = path` | `::mosaik` | where the runtime crate is found; to be given on the `impl` block too |
+///
+/// Durations are a number with `ms`, `s`, `m` or `h`. `mosaik::groups::Options` says more of each.
+///
+/// A `HashMap` or `HashSet` has another order on each replica, so it is an error in a field that is not marked with
+/// `#[nondeterministic_ok]`.
+///
+/// # On the `impl` block
+///
+/// A `#[command]` takes `&mut self`, then `&Ctx` if it wants to, then what it owns. Every replica applies it, so it
+/// must depend on nothing else: no clock, no randomness, no file. A `#[query]` takes `&self`, then what it owns or
+/// borrows as a plain `&T`. Either has up to 12 arguments, and returns something that it owns. All of these types
+/// implement `Serialize` and `DeserializeOwned`, and travel as [postcard]. Other methods stay what they are.
+///
+/// Members know commands and queries by their names, whatever their order.
+///
+/// # What it makes
+///
+/// For a state called `Bank`:
+/// - `Bank::join` takes part as a writer, `Bank::observe` follows and never votes; `Bank::group_builder` has options.
+/// - `BankGroup`, the handle, has an async method for each command and query, which returns a
+///   `Result<_, GroupError>`; for each command with arguments one called `…_many`; and all that `mosaik::Group` has.
+/// - `BankLocal`, from `local()`, answers queries from the state of this node, at once.
+/// - `BankBatch`, from `batch()`, gathers up to 12 commands for one log entry, and is awaited.
+///
+/// A command or query cannot be called like a method that all handles have.
+///
+/// [postcard]: https://postcard.jamesmunns.com
+#[proc_macro_attribute]
+pub fn group(args: TokenStream, item: TokenStream) -> TokenStream {
+    group::group(args.into(), item.into()).into()
 }

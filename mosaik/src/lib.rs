@@ -49,6 +49,7 @@
 //! - [`Network`] is a node; its [`Builder`] holds the options.
 //! - [`stream`] declares a topic on a struct; [`Topic`] is what the struct gets from it.
 //! - [`streams`] are the producers and consumers, with what they guarantee.
+//! - [`group`](macro@group) declares a group on the state that its members agree on.
 //! - [`groups`] are such members, with what they promise; [`groups::StateMachine`] is a state written by hand.
 //! - [`discovery`] is who is there, what they are tagged with, and what they offer.
 //! - [`Network::explain`] says what waits, and for what.
@@ -94,7 +95,7 @@ pub use id::{
     GroupId, MemberId, NetworkId, ParseAddrError, PeerAddr, PeerId, SecretKey, StoreId, Tag,
     Ticket, TopicId,
 };
-pub use mosaik_macros::stream;
+pub use mosaik_macros::{group, stream};
 pub use network::{Bootstrap, BuildError, Builder, Local, Network, Topic};
 #[doc(hidden)]
 pub use serde;

@@ -1,5 +1,6 @@
 //! What the test suites share: nodes that keep to themselves, deadlines, child processes.
 
+pub mod bank;
 mod child;
 pub mod groups;
 pub mod machines;

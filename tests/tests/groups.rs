@@ -8,7 +8,9 @@ use mosaik::{
     groups::{Event, GroupError, Refusal, Unavailable},
 };
 use mosaik_tests::{
-    Child, loopback,
+    Child,
+    bank::{Bank, BankGroup},
+    loopback,
     machines::{Booking, Counter, Ledger, Overdrawn},
     node, unique, within,
 };
@@ -107,6 +109,67 @@ async fn a_ledger_keeps_its_money_whatever_panics() {
         assert_eq!(within(group.query("c".into())).await.unwrap(), None);
         assert_eq!(within(group.read(Ledger::total)).await.unwrap(), 100);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declared_bank_is_the_same_for_all() {
+    let name = unique("bank");
+    let networks = three(&name).await;
+    let banks = networks.each_ref().map(Bank::join);
+    let observer = node(&name, &[&networks[0]]).await;
+    let banks: Vec<BankGroup> = banks
+        .into_iter()
+        .chain([Bank::observe(&observer)])
+        .collect();
+    for bank in &banks {
+        within(bank.when().online()).await;
+    }
+    let mut expected = 0;
+    for bank in &banks {
+        expected += 3;
+        assert_eq!(
+            within(bank.deposit("a".into(), 1)).await.unwrap(),
+            expected - 2
+        );
+        let twice = [("a".to_owned(), 1), ("a".to_owned(), 1)];
+        let balances = within(bank.deposit_many(twice)).await.unwrap();
+        assert_eq!(balances, [expected - 1, expected]);
+        assert_eq!(bank.local().balance("a"), Some(expected));
+        for other in &banks {
+            assert_eq!(within(other.balance("a")).await.unwrap(), Some(expected));
+        }
+        let me = within(bank.whoami()).await.unwrap();
+        assert!(
+            networks
+                .iter()
+                .chain([&observer])
+                .any(|known| known.local().id() == me)
+        );
+    }
+    let (short, moved, rest) = within(
+        banks[3]
+            .batch()
+            .transfer("a".into(), "b".into(), 13)
+            .transfer("a".into(), "b".into(), 5)
+            .deposit("a".into(), 0)
+            .into_future(),
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        (short, moved, rest),
+        (Err(Overdrawn { balance: 12 }), Ok(()), 7)
+    );
+    // What panics takes its batch with it, and nothing else.
+    let outcome = within(banks[1].batch().deposit("a".into(), 1).fail().into_future()).await;
+    assert!(
+        matches!(outcome, Err(GroupError::Panicked { command: 1, .. })),
+        "{outcome:?}"
+    );
+    for bank in &banks {
+        assert_eq!(within(bank.total()).await.unwrap(), 12);
+    }
+    assert!(banks[0].local().total() == 12 && banks[0].local().is_empty("c"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

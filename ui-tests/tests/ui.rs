@@ -6,3 +6,10 @@ fn stream() {
     cases.pass("pass/stream/*.rs");
     cases.compile_fail("fail/stream/*.rs");
 }
+
+#[test]
+fn group() {
+    let cases = trybuild::TestCases::new();
+    cases.pass("pass/group/*.rs");
+    cases.compile_fail("fail/group/*.rs");
+}

@@ -2,9 +2,10 @@
 
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
-use syn::{Attribute, Meta, ext::IdentExt};
+use syn::ext::IdentExt;
 
-use super::{item::Declared, options::Options};
+use super::options::Options;
+use crate::common::{derives, item::Declared};
 
 /// The whole expansion.
 pub(crate) fn expand(declared: &Declared, options: &Options) -> TokenStream {
@@ -25,29 +26,8 @@ pub(crate) fn expand(declared: &Declared, options: &Options) -> TokenStream {
 
 /// The derives that the item lacks, to stand above it.
 pub(crate) fn derives(declared: &Declared, options: &Options) -> TokenStream {
-    let serde = options.runtime.serde();
-    let (has, skip) = (declared.derives, options.skip);
-    let clone = (!has.clone && !skip.clone).then(|| quote!(::core::clone::Clone,));
-    let serialize = (!has.serialize && !skip.serialize).then(|| quote!(#serde::Serialize,));
-    let deserialize = (!has.deserialize && !skip.deserialize).then(|| quote!(#serde::Deserialize,));
-    let names_serde = declared.attributes().iter().any(names_serde_crate);
-    let adds_serde = serialize.is_some() || deserialize.is_some();
-    let serde_crate = (adds_serde && !names_serde).then(|| {
-        let path: String = serde.to_string().split_whitespace().collect();
-        quote!(#[serde(crate = #path)])
-    });
-    let adds = clone.is_some() || adds_serde;
-    let derive = adds.then(|| quote!(#[derive(#clone #serialize #deserialize)]));
-    quote!(#derive #serde_crate)
-}
-
-/// Whether this is `#[serde(crate = "…")]`.
-fn names_serde_crate(attribute: &Attribute) -> bool {
-    let Meta::List(list) = &attribute.meta else {
-        return false;
-    };
-    let mut tokens = list.tokens.clone().into_iter();
-    list.path.is_ident("serde") && tokens.any(|token| token.to_string() == "crate")
+    let (attributes, has) = (declared.attributes(), declared.derives);
+    derives::missing(attributes, has, options.skip, &options.runtime)
 }
 
 fn implementation(declared: &Declared, options: &Options) -> TokenStream {

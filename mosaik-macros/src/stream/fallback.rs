@@ -6,10 +6,10 @@ use syn::{Attribute, Fields, Item};
 
 use super::{
     expand::{derives, expand},
-    item::Declared,
     options::Options,
     valid::is_key,
 };
+use crate::common::item::Declared;
 
 /// The error, and the item as it would be without the mistake.
 pub(crate) fn fallback(error: &syn::Error, declared: &Declared, options: &Options) -> TokenStream {

@@ -2,15 +2,20 @@
 
 mod expand;
 mod fallback;
-mod item;
 mod options;
 mod valid;
 
 use proc_macro2::TokenStream;
 
+use crate::common::item;
+
+/// What an item of another kind gets.
+const COMPLAINT: &str =
+    "`#[stream]` declares the datums of a stream: it stands on a struct or an enum";
+
 /// Expands the attribute on `item`. Errors come first, then an expansion that causes no more of them.
 pub(crate) fn stream(args: TokenStream, item: TokenStream) -> TokenStream {
-    let declared = match item::parse(item.clone()) {
+    let declared = match item::parse(item.clone(), COMPLAINT) {
         Ok(declared) => declared,
         Err(error) => return fallback::unsupported(&error, &item),
     };

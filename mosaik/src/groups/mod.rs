@@ -14,7 +14,7 @@
 //! # Where to look
 //! - [`Groups`] are the groups of a node, from [`Network::groups`](crate::Network::groups); its
 //!   [`builder`](Groups::builder) holds the options.
-//! - [`StateMachine`] is what a group replicates.
+//! - [`macro@crate::group`] declares a group on its state; [`StateMachine`] is a state written by hand.
 //! - [`Group`] is a handle: commands, queries, conditions, events, and an explanation of what it waits for.
 
 mod bonds;

@@ -2,7 +2,9 @@
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
-use syn::{Attribute, Generics, Ident, Item, Path, Token, punctuated::Punctuated};
+use syn::{Attribute, Generics, Ident, Item, Visibility};
+
+use super::derives::Derives;
 
 /// A struct or an enum.
 pub(crate) struct Declared {
@@ -13,25 +15,14 @@ pub(crate) struct Declared {
     pub(crate) derives: Derives,
 }
 
-/// Which of the traits that a datum needs are derived.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Derives {
-    pub(crate) clone: bool,
-    pub(crate) serialize: bool,
-    pub(crate) deserialize: bool,
-}
-
-/// Reads the item.
-pub(crate) fn parse(tokens: TokenStream) -> syn::Result<Declared> {
+/// Reads the item; `complaint` is what an item of another kind gets.
+pub(crate) fn parse(tokens: TokenStream, complaint: &str) -> syn::Result<Declared> {
     let item: Item = syn::parse2(tokens)?;
     let (ident, generics) = match &item {
         Item::Struct(item) => (item.ident.clone(), item.generics.clone()),
         Item::Enum(item) => (item.ident.clone(), item.generics.clone()),
         other => {
-            return Err(syn::Error::new_spanned(
-                subject(other),
-                "`#[stream]` declares the datums of a stream: it stands on a struct or an enum",
-            ));
+            return Err(syn::Error::new_spanned(subject(other), complaint));
         }
     };
     let mut declared = Declared {
@@ -60,6 +51,14 @@ fn subject(item: &Item) -> TokenStream {
 }
 
 impl Declared {
+    pub(crate) fn visibility(&self) -> &Visibility {
+        match &self.item {
+            Item::Struct(item) => &item.vis,
+            Item::Enum(item) => &item.vis,
+            _ => &Visibility::Inherited,
+        }
+    }
+
     pub(crate) fn attributes(&self) -> &[Attribute] {
         match &self.item {
             Item::Struct(item) => &item.attrs,
@@ -85,27 +84,6 @@ impl Declared {
         match &self.item {
             Item::Enum(item) => item.variants.iter().flat_map(|v| &v.attrs).collect(),
             _ => Vec::new(),
-        }
-    }
-}
-
-impl Derives {
-    /// Notes what a `derive` attribute derives; any other is of no interest.
-    fn see(&mut self, attribute: &Attribute) {
-        if !attribute.path().is_ident("derive") {
-            return;
-        }
-        let list = Punctuated::<Path, Token![,]>::parse_terminated;
-        let Ok(paths) = attribute.parse_args_with(list) else {
-            return;
-        };
-        for path in paths {
-            match path.segments.last().map(|last| last.ident.to_string()) {
-                Some(name) if name == "Clone" => self.clone = true,
-                Some(name) if name == "Serialize" => self.serialize = true,
-                Some(name) if name == "Deserialize" => self.deserialize = true,
-                _ => {}
-            }
         }
     }
 }

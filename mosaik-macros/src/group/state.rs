@@ -1,0 +1,361 @@
+//! `#[group]` on the state: the declaration, the handle types, and how to join.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Generics, Ident, Visibility, ext::IdentExt, parse_quote};
+
+use super::{
+    combined, fallback,
+    options::{self, Options},
+    valid,
+};
+use crate::common::{
+    derives,
+    item::{self, Declared},
+};
+
+/// What an item of another kind gets.
+const COMPLAINT: &str = "`#[group]` declares the state of a group: it stands on a struct or an enum, and on its `impl` block";
+
+/// Expands the attribute.
+pub(super) fn group(args: TokenStream, item: TokenStream) -> TokenStream {
+    let mut declared = match item::parse(item.clone(), COMPLAINT) {
+        Ok(declared) => declared,
+        Err(error) => return fallback::unsupported(&error, &item),
+    };
+    let (options, mut errors) = options::parse(args);
+    errors.extend(valid::check(&declared));
+    valid::without_exceptions(&mut declared.item);
+    let (derives, item) = (derives(&declared, &options), &declared.item);
+    let error = combined(errors).map(|error| error.to_compile_error());
+    if declared.generics.lifetimes().next().is_some() {
+        // Nothing that borrows can be the state of a group.
+        return quote!(#error #derives #item);
+    }
+    let expansion = Expansion::new(&declared, &options);
+    let declaration = expansion.declaration();
+    let handle = expansion.handle();
+    let local = expansion.local();
+    let batch = expansion.batch();
+    quote! {
+        #error
+        #derives
+        #item
+        #handle
+        #local
+        #batch
+        const _: () = { #declaration };
+    }
+}
+
+fn derives(declared: &Declared, options: &Options) -> TokenStream {
+    let (attributes, has) = (declared.attributes(), declared.derives);
+    derives::missing(attributes, has, options.skip, &options.runtime)
+}
+
+/// What is needed to write the parts.
+struct Expansion<'a> {
+    declared: &'a Declared,
+    options: &'a Options,
+    visibility: &'a Visibility,
+    /// The parameters of the state.
+    generics: Generics,
+    root: TokenStream,
+    private: TokenStream,
+    handle: Ident,
+    local: Ident,
+    batch: Ident,
+    /// The state, with its arguments.
+    state: TokenStream,
+}
+
+impl<'a> Expansion<'a> {
+    fn new(declared: &'a Declared, options: &'a Options) -> Self {
+        let ident = &declared.ident;
+        let (root, private) = (options.runtime.root(), options.runtime.private());
+        let generics = declared.generics.clone();
+        let (_, arguments, _) = generics.split_for_impl();
+        let state = quote!(#ident #arguments);
+        let name = ident.unraw();
+        let own = |suffix: &str| Ident::new(&format!("{name}{suffix}"), ident.span());
+        Self {
+            declared,
+            options,
+            visibility: declared.visibility(),
+            generics,
+            root,
+            private,
+            handle: own("Group"),
+            local: own("Local"),
+            batch: own("Batch"),
+            state,
+        }
+    }
+
+    /// The parameters, with a lifetime in front and, if wanted, what a batch returns behind.
+    fn borrowing(&self, outputs: bool) -> Generics {
+        let mut generics = self.generics.clone();
+        generics.params.insert(0, parse_quote!('group));
+        if outputs {
+            generics.params.push(parse_quote!(Outputs));
+        }
+        generics
+    }
+
+    /// `impl DeclaredGroup`, and a submission to the registry.
+    fn declaration(&self) -> TokenStream {
+        let Self { root, private, .. } = self;
+        let (ident, name) = (&self.declared.ident, self.name());
+        let schema = match &self.options.schema {
+            Some(version) => quote!(#private::SchemaSource::Stated(#version)),
+            None => quote!(#private::SchemaSource::Traced(#private::trace::<Self>)),
+        };
+        let settings = if self.options.is_default() {
+            quote!(<#root::groups::Options as ::core::default::Default>::default())
+        } else {
+            self.options.statements()
+        };
+        let generic = !self.generics.params.is_empty();
+        let submission = (!generic).then(|| {
+            quote! {
+                const _: () = #private::application::<#ident>();
+                #private::inventory::submit! {
+                    #private::Submission::Group(<#ident as #private::DeclaredGroup>::declaration)
+                }
+            }
+        });
+        let mut generics = self.declared.generics.clone();
+        if generic {
+            let serde = self.options.runtime.serde();
+            let conditions = generics.make_where_clause();
+            conditions
+                .predicates
+                .push(parse_quote!(Self: #serde::de::DeserializeOwned + 'static));
+        }
+        let (parameters, arguments, conditions) = generics.split_for_impl();
+        quote! {
+            #[automatically_derived]
+            impl #parameters #private::DeclaredGroup for #ident #arguments #conditions {
+                fn declaration() -> #private::GroupDecl {
+                    #private::group_declaration::<Self>(
+                        #name,
+                        ::core::file!(),
+                        ::core::line!(),
+                        #schema,
+                    )
+                }
+
+                #[allow(clippy::all, clippy::pedantic)]
+                fn options() -> #root::groups::Options {
+                    #settings
+                }
+            }
+            #submission
+        }
+    }
+
+    /// An expression for the group's name.
+    fn name(&self) -> TokenStream {
+        let ident = self.declared.ident.unraw().to_string();
+        let name = match &self.options.name {
+            Some(name) => quote!(#name),
+            None => quote!(::core::concat!(::core::env!("CARGO_PKG_NAME"), "/", #ident)),
+        };
+        if self.generics.params.is_empty() {
+            return name;
+        }
+        let private = &self.private;
+        quote!(#private::instance_name::<Self>(#name))
+    }
+
+    /// The handle of a member.
+    fn handle(&self) -> TokenStream {
+        let Self {
+            root,
+            visibility,
+            handle,
+            state,
+            ..
+        } = self;
+        let doc = format!(
+            "A member of the group whose state is [`{}`], with a method for each command and query.\n\n\
+             Clones share it. It dereferences to what all groups have in common.",
+            self.declared.ident
+        );
+        let (parameters, arguments, conditions) = self.generics.split_for_impl();
+        quote! {
+            #[doc = #doc]
+            #[allow(dead_code)]
+            #visibility struct #handle #parameters (#root::Group<#state>) #conditions;
+
+            #[automatically_derived]
+            impl #parameters ::core::ops::Deref for #handle #arguments #conditions {
+                type Target = #root::Group<#state>;
+
+                fn deref(&self) -> &Self::Target {
+                    &self.0
+                }
+            }
+
+            #[automatically_derived]
+            impl #parameters ::core::convert::From<#root::Group<#state>> for #handle #arguments #conditions {
+                fn from(group: #root::Group<#state>) -> Self {
+                    Self(group)
+                }
+            }
+
+            #[automatically_derived]
+            impl #parameters ::core::clone::Clone for #handle #arguments #conditions {
+                fn clone(&self) -> Self {
+                    Self(::core::clone::Clone::clone(&self.0))
+                }
+            }
+
+            #[automatically_derived]
+            impl #parameters ::core::fmt::Debug for #handle #arguments #conditions {
+                fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                    ::core::fmt::Debug::fmt(&self.0, f)
+                }
+            }
+
+        }
+    }
+
+    /// The queries on the state as it is here.
+    fn local(&self) -> TokenStream {
+        let Self {
+            root,
+            visibility,
+            local,
+            state,
+            ..
+        } = self;
+        let doc = format!(
+            "The queries of [`{}`], as the state on this node answers them.\n\n\
+             While that is being restored, after a start or after a command that panicked, they are answered from \
+             the state that a group begins with; `local` of the group itself tells.",
+            self.declared.ident
+        );
+        let generics = self.borrowing(false);
+        let (parameters, arguments, conditions) = generics.split_for_impl();
+        quote! {
+            #[doc = #doc]
+            #[allow(dead_code)]
+            #visibility struct #local #parameters (&'group #root::Group<#state>) #conditions;
+
+            #[automatically_derived]
+            impl #parameters ::core::convert::From<&'group #root::Group<#state>> for #local #arguments #conditions {
+                fn from(group: &'group #root::Group<#state>) -> Self {
+                    Self(group)
+                }
+            }
+
+            #[automatically_derived]
+            impl #parameters ::core::convert::AsRef<#root::Group<#state>> for #local #arguments #conditions {
+                fn as_ref(&self) -> &#root::Group<#state> {
+                    self.0
+                }
+            }
+
+            #[automatically_derived]
+            impl #parameters ::core::clone::Clone for #local #arguments #conditions {
+                fn clone(&self) -> Self {
+                    *self
+                }
+            }
+
+            #[automatically_derived]
+            impl #parameters ::core::marker::Copy for #local #arguments #conditions {}
+
+            #[automatically_derived]
+            impl #parameters ::core::fmt::Debug for #local #arguments #conditions {
+                fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                    ::core::fmt::Debug::fmt(self.0, f)
+                }
+            }
+        }
+    }
+
+    /// Commands that are gathered for one entry.
+    fn batch(&self) -> TokenStream {
+        let Self {
+            private,
+            visibility,
+            batch,
+            state,
+            ..
+        } = self;
+        let doc = format!(
+            "Commands of [`{}`] to be applied as one log entry, with nothing in between: await it.\n\n\
+             It returns a tuple of what they return, of up to 12. One that returns an `Err` does not undo the others; \
+             if one panics, none is applied.",
+            self.declared.ident
+        );
+        let generics = self.borrowing(true);
+        let (parameters, arguments, conditions) = generics.split_for_impl();
+        let inner = quote!(#private::Batch<'group, #state, Outputs>);
+        let awaiting = self.awaiting();
+        quote! {
+            #[doc = #doc]
+            #[must_use = "a batch is sent when it is awaited"]
+            #[allow(dead_code)]
+            #visibility struct #batch #parameters (#inner) #conditions;
+
+            #[automatically_derived]
+            impl #parameters ::core::convert::From<#inner> for #batch #arguments #conditions {
+                fn from(batch: #inner) -> Self {
+                    Self(batch)
+                }
+            }
+
+            #[automatically_derived]
+            impl #parameters ::core::convert::From<#batch #arguments> for #inner #conditions {
+                fn from(batch: #batch #arguments) -> Self {
+                    batch.0
+                }
+            }
+
+            #awaiting
+
+            #[automatically_derived]
+            impl #parameters ::core::fmt::Debug for #batch #arguments #conditions {
+                fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                    ::core::fmt::Debug::fmt(&self.0, f)
+                }
+            }
+        }
+    }
+
+    /// `IntoFuture` for a batch, whose methods say what it returns.
+    fn awaiting(&self) -> TokenStream {
+        let Self {
+            root, batch, state, ..
+        } = self;
+        let serde = self.options.runtime.serde();
+        let mut generics = self.borrowing(true);
+        let predicates = &mut generics.make_where_clause().predicates;
+        predicates.push(parse_quote!(
+            Outputs: #serde::de::DeserializeOwned + ::core::marker::Send + 'static
+        ));
+        if !self.generics.params.is_empty() {
+            predicates.push(parse_quote!(
+                #state: ::core::marker::Send + ::core::marker::Sync
+            ));
+        }
+        let (parameters, arguments, conditions) = generics.split_for_impl();
+        let result = quote!(::core::result::Result<Outputs, #root::GroupError>);
+        quote! {
+            #[automatically_derived]
+            impl #parameters ::core::future::IntoFuture for #batch #arguments #conditions {
+                type Output = #result;
+                type IntoFuture = ::core::pin::Pin<::std::boxed::Box<
+                    dyn ::core::future::Future<Output = #result> + ::core::marker::Send + 'group,
+                >>;
+
+                fn into_future(self) -> Self::IntoFuture {
+                    self.0.send()
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+#[mosaik::group(voters = 3, voters = 5)]
+#[derive(Default)]
+struct Bank {
+    total: u64,
+}
+
+#[mosaik::group]
+impl Bank {}
+
+fn main() {
+    let _ = Bank::default();
+}

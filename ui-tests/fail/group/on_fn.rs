@@ -1,0 +1,6 @@
+#[mosaik::group]
+fn bank() {}
+
+fn main() {
+    bank();
+}

@@ -1,0 +1,16 @@
+#[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+struct Bank {
+    total: u64,
+}
+
+#[mosaik::group]
+impl Bank {
+    #[command]
+    fn add(&mut self, cents: u64) {
+        self.total += cents;
+    }
+}
+
+fn main() {
+    let _ = Bank::default().total;
+}

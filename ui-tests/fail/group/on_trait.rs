@@ -1,0 +1,9 @@
+#[mosaik::group]
+trait Bank {}
+
+struct A;
+impl Bank for A {}
+
+fn main() {
+    let _ = A;
+}

@@ -1,0 +1,12 @@
+#[mosaik::group(recover = "60s")]
+#[derive(Default)]
+struct Bank {
+    total: u64,
+}
+
+#[mosaik::group]
+impl Bank {}
+
+fn main() {
+    let _ = Bank::default();
+}

@@ -1,0 +1,17 @@
+#[mosaik::group]
+#[derive(Default)]
+struct Bank {
+    total: u64,
+}
+
+#[mosaik::group]
+impl Bank {
+    #[query]
+    unsafe fn total(&self) -> u64 {
+        self.total
+    }
+}
+
+fn main() {
+    let _ = Bank::default().total;
+}
