@@ -104,7 +104,7 @@ async fn pay(network: &Network, bank: &BankGroup) -> anyhow::Result<()> {
                 println!("{account} has {balance} of {total} cents; {leader} leads");
             }
             // It is under way, and may not be sent anew.
-            Err(GroupError::Timeout { pending, .. }) => {
+            Err(GroupError::Timeout(pending)) => {
                 let balance: u64 = pending.outcome().await.context("the last payment")?;
                 println!("{account} has {balance} cents at last");
             }

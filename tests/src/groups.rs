@@ -360,7 +360,7 @@ impl Run {
         let id = change.id;
         let pending = self.history.invoke(client, Op::Change(change.clone()));
         let mut result = group.execute(change).await;
-        if let Err(GroupError::Timeout { pending, .. }) = result {
+        if let Err(GroupError::Timeout(pending)) = result {
             // Half of the clients wait on; the others never hear of it.
             result = if self.world.random(0..2) == 0 {
                 pending.outcome().await

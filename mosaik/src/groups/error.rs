@@ -1,6 +1,6 @@
 //! What goes wrong with commands and queries of a group.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf};
 
 use super::Pending;
 use crate::id::{MemberId, PeerId};
@@ -18,13 +18,8 @@ pub enum GroupError {
     Refused(Refusal),
     /// No answer in time; whether the command is applied is not known. Await
     /// [`Pending::outcome`], which goes on with the same command and never applies it twice.
-    #[error("no answer within {after:?}; the outcome is not known yet")]
-    Timeout {
-        /// How long was waited.
-        after: Duration,
-        /// The command, still under way.
-        pending: Pending,
-    },
+    #[error("no answer within {:?}; the outcome is not known yet", .0.after())]
+    Timeout(Pending),
     /// The group has forgotten this client, as it was away for more than an hour of the group's uptime;
     /// whether the command was applied is not known. Look at the state, then decide whether to send it again.
     #[error("the session expired; whether the command was applied is not known")]

@@ -311,8 +311,8 @@ impl<M> Group<M> {
         match rt::timeout(after, &mut executing).await {
             Ok(result) => result,
             Err(_) if sent.load(Ordering::Relaxed) => {
-                let pending = Pending::new(executing, self.joined.shared.tasks());
-                Err(GroupError::Timeout { after, pending })
+                let pending = Pending::new(executing, after, self.joined.shared.tasks());
+                Err(GroupError::Timeout(pending))
             }
             Err(_) => Err(GroupError::Unavailable(self.unavailable())),
         }

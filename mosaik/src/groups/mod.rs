@@ -48,7 +48,7 @@ mod storage;
 
 #[doc(hidden)]
 pub use call::{Batch, BatchOfAtMostTwelve};
-pub use condition::When;
+pub use condition::{Condition, When};
 pub use declared::DeclaredGroup;
 pub use error::{GroupError, RecoverError, Refusal, TransferError, Unavailable};
 pub use event::{Event, Events};

@@ -1,6 +1,6 @@
 //! Commands whose answers did not come in time.
 
-use std::{any::Any, fmt};
+use std::{any::Any, fmt, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -11,15 +11,17 @@ use crate::rt::Tasks;
 ///
 /// Dropping it gives the command up: it may still be applied, once.
 pub struct Pending {
+    after: Duration,
     outcome: oneshot::Receiver<Outcome>,
 }
 
 type Outcome = Result<Box<dyn Any + Send>, GroupError>;
 
 impl Pending {
-    /// Goes on with `executing` until it has an outcome, which is kept, or nobody wants that any more.
+    /// Goes on with `executing`, which was waited for so long, until it has an outcome, which is kept, or nobody wants that any more.
     pub(super) fn new<T: Send + 'static>(
         executing: impl Future<Output = Result<T, GroupError>> + Send + 'static,
+        after: Duration,
         tasks: &Tasks,
     ) -> Self {
         let (mut told, outcome) = oneshot::channel::<Outcome>();
@@ -32,7 +34,12 @@ impl Pending {
             // It may be dropped just now.
             drop(told.send(result.map(|answer| Box::new(answer) as Box<dyn Any + Send>)));
         });
-        Self { outcome }
+        Self { after, outcome }
+    }
+
+    /// How long was waited for an answer.
+    pub fn after(&self) -> Duration {
+        self.after
     }
 
     /// Waits for the outcome, however long it takes: the command is sent again, with the number that it has,
@@ -65,6 +72,8 @@ mod tests {
 
     use super::*;
 
+    const AFTER: Duration = Duration::from_secs(1);
+
     fn tasks() -> Tasks {
         Tasks::new(tracing::Span::none())
     }
@@ -91,7 +100,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_answered_holds_nothing_although_nobody_waits() {
         let (tasks, go, place) = (tasks(), Arc::default(), Arc::default());
-        let pending = Pending::new(executing(&go, &place), &tasks);
+        let pending = Pending::new(executing(&go, &place), AFTER, &tasks);
         go.notify_one();
         released(&place).await;
         assert_eq!(pending.outcome::<u64>().await.unwrap(), 7);
@@ -100,21 +109,21 @@ mod tests {
     #[tokio::test]
     async fn what_is_dropped_is_given_up() {
         let (tasks, go, place) = (tasks(), Arc::default(), Arc::default());
-        drop(Pending::new(executing(&go, &place), &tasks));
+        drop(Pending::new(executing(&go, &place), AFTER, &tasks));
         released(&place).await;
     }
 
     #[tokio::test]
     async fn an_answer_of_another_type_and_a_network_that_is_gone_are_errors() {
         let (tasks, go, place) = (tasks(), Arc::default(), Arc::default());
-        let pending = Pending::new(executing(&go, &place), &tasks);
+        let pending = Pending::new(executing(&go, &place), AFTER, &tasks);
         go.notify_one();
         let outcome = pending.outcome::<String>().await;
         assert!(
             matches!(outcome, Err(GroupError::Encoding(_))),
             "{outcome:?}"
         );
-        let pending = Pending::new(executing(&go, &place), &tasks);
+        let pending = Pending::new(executing(&go, &place), AFTER, &tasks);
         tasks.cancel();
         let outcome = pending.outcome::<u64>().await;
         assert!(matches!(outcome, Err(GroupError::Closed)), "{outcome:?}");

@@ -101,7 +101,7 @@ async fn acknowledged(group: &Group<Counter>) -> anyhow::Result<()> {
     loop {
         match group.execute(1).await {
             Ok(_) => return Ok(()),
-            Err(GroupError::Timeout { pending, .. }) => {
+            Err(GroupError::Timeout(pending)) => {
                 pending.outcome::<u64>().await?;
                 return Ok(());
             }
