@@ -7,14 +7,22 @@
 //! Each waits until it has found the two others, and pays a cent a second into an account of its own from then on.
 //! On one machine they find each other by themselves; between machines, give each the ticket that another printed.
 //! Kill any one of them, and the other two go on; start it again, and it has everything that was ever paid in.
-//! Kill two, and the third says what it waits for.
+//! Kill two, and the third says what it waits for. A `-` stands for no ticket.
 //!
-//! A second argument is a directory to keep the log in; without one it is in memory. Give each process its own.
+//! A second argument is a directory to keep the log in, for each process its own; without one it is in memory. So
+//! this goes on where it was, whatever is killed, all three at once included:
+//!
+//! ```text
+//! cargo run -p mosaik-examples --example bank -- - target/bank-1
+//! ```
+//!
+//! `RUST_LOG=info` shows what goes on underneath.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
 use mosaik::*;
+use tracing_subscriber::EnvFilter;
 
 /// An account has less than was to be taken from it.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -65,9 +73,9 @@ impl Bank {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .init();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    log.with_writer(std::io::stderr).init();
     let mut args = std::env::args().skip(1);
     let (ticket, dir) = (args.next().filter(|arg| arg != "-"), args.next());
     let mut builder = Network::builder("bank example").offline().bootstrap(ticket);

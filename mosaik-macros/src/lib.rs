@@ -114,23 +114,27 @@ pub fn stream(args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `quiesce_after = "…"` | `"5s"` | how long nothing has to happen before the group rests |
 /// | `leader = prefer` | | whether this member likes to lead: `prefer` or `avoid` |
 /// | `key = …` | none | a secret that members prove to know: anything that converts into a `String` |
-/// | `schema = "…"` | traced | a version that stands for schemas which cannot be traced |
+/// | `schema = "…"` | traced | a version that stands for the schema of the state, and of arguments and results that cannot be traced |
 /// | `derive(none)`, `derive(skip(Clone, …))` | | adds no derives, or not these |
 /// | `crate = path` | `::mosaik` | where the runtime crate is found; to be given on the `impl` block too |
 ///
 /// Durations are a number with `ms`, `s`, `m` or `h`. `mosaik::groups::Options` says more of each.
 ///
-/// A `HashMap` or `HashSet` has another order on each replica, so it is an error in a field that is not marked with
-/// `#[nondeterministic_ok]`.
+/// A `HashMap` or `HashSet` has another order on each replica, so it is an error in a field, and in an argument of a
+/// command, that is not marked with `#[nondeterministic_ok]`, and in what a command returns.
 ///
 /// # On the `impl` block
 ///
 /// A `#[command]` takes `&mut self`, then `&Ctx` if it wants to, then what it owns. Every replica applies it, so it
 /// must depend on nothing else: no clock, no randomness, no file. A `#[query]` takes `&self`, then what it owns or
 /// borrows as a plain `&T`. Either has up to 12 arguments, and returns something that it owns. All of these types
-/// implement `Serialize` and `DeserializeOwned`, and travel as [postcard]. Other methods stay what they are.
+/// implement `Serialize`, `DeserializeOwned` and `Send`, and travel as [postcard]. The context is known by how it is
+/// written, so it has to be called `Ctx`. Other methods stay what they are.
 ///
 /// Members know commands and queries by their names, whatever their order.
+///
+/// A state has one such block, which names it as it is called, not by an alias; the types below have to be in scope
+/// under the same path as the state.
 ///
 /// # What it makes
 ///
@@ -141,7 +145,7 @@ pub fn stream(args: TokenStream, item: TokenStream) -> TokenStream {
 /// - `BankLocal`, from `local()`, answers queries from the state of this node, at once.
 /// - `BankBatch`, from `batch()`, gathers up to 12 commands for one log entry, and is awaited.
 ///
-/// A command or query cannot be called like a method that all handles have.
+/// A command or query cannot be called like a method that all handles have, nor like the `…_many` of another.
 ///
 /// [postcard]: https://postcard.jamesmunns.com
 #[proc_macro_attribute]

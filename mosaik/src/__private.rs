@@ -67,9 +67,9 @@ pub fn trace<T: DeserializeOwned>() -> Result<Schema, SchemaError> {
 ///
 /// Each name is leaked once a type, of which a binary has finitely many.
 pub fn instance_name<T: 'static>(base: &'static str) -> &'static str {
-    static NAMES: Mutex<BTreeMap<TypeId, &'static str>> = Mutex::new(BTreeMap::new());
+    static NAMES: Mutex<BTreeMap<(&str, TypeId), &'static str>> = Mutex::new(BTreeMap::new());
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    names.entry(TypeId::of::<T>()).or_insert_with(|| {
+    names.entry((base, TypeId::of::<T>())).or_insert_with(|| {
         let path = type_name::<T>();
         let arguments = path.find('<').map_or("", |at| &path[at..]);
         format!("{base}{arguments}").leak()

@@ -19,7 +19,7 @@ pub(crate) fn parse(
     let parsed = parser(|meta| {
         let name = meta.path.get_ident().map(ToString::to_string);
         let name = name.unwrap_or_default();
-        if seen.contains(&name) {
+        if !name.is_empty() && seen.contains(&name) {
             errors.push(meta.error(format!(
                 "`{name}` is given twice; the valid options are {}, each once",
                 list(valid)

@@ -3,35 +3,35 @@
 use std::fmt;
 
 use syn::{
-    Attribute, Ident, ImplItemFn, Meta, ReturnType, Type, Visibility, ext::IdentExt, parse_quote,
+    AttrStyle, Attribute, Ident, ImplItemFn, Meta, ReturnType, Type, Visibility, ext::IdentExt,
+    parse_quote,
 };
 
 use super::signature::{self, Argument};
 
-/// What the handle, or the state, has already, so that a command or query cannot be called so.
-const RESERVED: [&str; 21] = [
+/// What the handle has already, so that a command or query cannot be called so.
+const RESERVED: [&str; 17] = [
     "batch",
     "clone",
-    "connect",
     "events",
     "explain",
-    "group_builder",
     "id",
     "is_leader",
     "is_online",
-    "join",
     "leader",
     "leave",
     "local",
     "members",
     "name",
-    "observe",
     "read",
     "recover",
     "transfer_leadership",
     "version",
     "when",
 ];
+
+/// What the state gets from the attribute, so that no function of it can be called so.
+const TAKEN: [&str; 4] = ["connect", "group_builder", "join", "observe"];
 
 /// What a method is to the group.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,19 +76,25 @@ pub(super) struct Method {
     pub(super) conditions: Vec<Attribute>,
     /// What its users say of it.
     pub(super) docs: Vec<Attribute>,
+    /// Which lints it allows, and whether it is deprecated.
+    pub(super) lints: Vec<Attribute>,
     pub(super) has_context: bool,
     pub(super) arguments: Vec<Argument>,
     pub(super) output: Type,
     /// Whether the handle has a method that sends many of it at once.
     pub(super) has_many: bool,
+    /// Whether it can be sent, by what its signature says.
+    pub(super) travels: bool,
+    /// Whether the handle can have a method with its signature.
+    pub(super) stands_in: bool,
     /// Whether nothing was wrong with it.
     pub(super) sound: bool,
 }
 
 /// What stands on a method of an `impl` block.
 pub(super) struct Found {
-    /// As far as the handle can have it.
-    pub(super) method: Option<Method>,
+    /// As far as it makes sense.
+    pub(super) method: Method,
     pub(super) errors: Vec<syn::Error>,
 }
 
@@ -112,8 +118,8 @@ pub(super) fn take(function: &mut ImplItemFn) -> Option<Found> {
         false
     });
     let kind = kind?;
+    let parsed = signature::parse(kind, &mut function.sig);
     let signature = &function.sig;
-    let parsed = signature::parse(kind, signature);
     let name = signature.ident.unraw().to_string();
     let reserved = RESERVED.contains(&name.as_str());
     if reserved {
@@ -123,17 +129,14 @@ pub(super) fn take(function: &mut ImplItemFn) -> Option<Found> {
         ));
     }
     errors.extend(parsed.errors);
-    let of_users = |attribute: &&Attribute| {
-        ["doc", "deprecated", "must_use"]
-            .iter()
-            .any(|known| attribute.path().is_ident(known))
-    };
+    let attributes = &function.attrs;
     let method = Method {
         kind,
         ident: signature.ident.clone(),
         visibility: function.vis.clone(),
-        conditions: conditions(&function.attrs),
-        docs: function.attrs.iter().filter(of_users).cloned().collect(),
+        conditions: outer(attributes, &["cfg"]),
+        docs: outer(attributes, &["doc", "must_use"]),
+        lints: lints(attributes),
         has_context: parsed.has_context,
         has_many: kind == Kind::Command && !parsed.arguments.is_empty(),
         arguments: parsed.arguments,
@@ -141,12 +144,11 @@ pub(super) fn take(function: &mut ImplItemFn) -> Option<Found> {
             ReturnType::Default => parse_quote!(()),
             ReturnType::Type(_, ty) => (**ty).clone(),
         },
+        travels: parsed.travels && !reserved,
+        stands_in: parsed.stands_in && !reserved,
         sound: errors.is_empty(),
     };
-    Some(Found {
-        method: (parsed.travels && !reserved).then_some(method),
-        errors,
-    })
+    Some(Found { method, errors })
 }
 
 fn kind_of(attribute: &Attribute) -> Option<Kind> {
@@ -160,9 +162,43 @@ fn kind_of(attribute: &Attribute) -> Option<Kind> {
     }
 }
 
-fn conditions(attributes: &[Attribute]) -> Vec<Attribute> {
-    let cfg = attributes.iter().filter(|each| each.path().is_ident("cfg"));
-    cfg.cloned().collect()
+/// An error at a function of the state that is called like one that the attribute adds.
+pub(super) fn taken(ident: &Ident) -> Option<syn::Error> {
+    let name = ident.unraw().to_string();
+    TAKEN.contains(&name.as_str()).then(|| {
+        let text =
+            format!("`#[group]` gives the state a function `{name}`: give this one another name");
+        syn::Error::new(ident.span(), text)
+    })
+}
+
+/// The attributes of these names, to stand in front of another item.
+fn outer(attributes: &[Attribute], names: &[&str]) -> Vec<Attribute> {
+    let named = attributes.iter().filter(|attribute| {
+        let path = attribute.path();
+        names.iter().any(|name| path.is_ident(name))
+    });
+    let outer = named.cloned().map(|mut attribute| {
+        attribute.style = AttrStyle::Outer;
+        attribute
+    });
+    outer.collect()
+}
+
+/// The lints that a method allows, which what is generated of it may trip too, and whether it is deprecated.
+fn lints(attributes: &[Attribute]) -> Vec<Attribute> {
+    let expected = outer(attributes, &["expect"]).into_iter();
+    // Nothing is to be expected of what its author did not write.
+    let expected = expected.filter_map(|attribute| {
+        let Meta::List(list) = &attribute.meta else {
+            return None;
+        };
+        let lints = &list.tokens;
+        Some(parse_quote!(#[allow(#lints)]))
+    });
+    let mut lints = outer(attributes, &["allow", "deprecated"]);
+    lints.extend(expected);
+    lints
 }
 
 /// An error at each command or query that is called like the `_many` of another, which then has none.
@@ -172,7 +208,7 @@ pub(super) fn clashes(methods: &mut [Method]) -> Vec<syn::Error> {
         let of = methods[at].ident.unraw();
         let taken = format!("{of}_many");
         let other = methods.iter().find(|other| other.ident.unraw() == taken);
-        let Some(other) = other.filter(|_| methods[at].has_many) else {
+        let Some(other) = other.filter(|_| methods[at].has_many && methods[at].travels) else {
             continue;
         };
         let text = format!(

@@ -3,17 +3,14 @@
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::{
-    Expr, ExprPath, Generics, Ident, ImplItem, ItemImpl, Path, PathArguments, Type, TypePath,
-    ext::IdentExt,
-    parse_quote,
-    visit::Visit,
-    visit_mut::{self, VisitMut},
+    GenericParam, Generics, Ident, ImplItem, ItemImpl, Lifetime, Path, PathArguments, Type,
+    TypePath, ext::IdentExt, parse_quote, visit::Visit,
 };
 
 use super::{
     combined,
     method::{self, Kind, Method},
-    options,
+    options, own, peeled,
 };
 use crate::path::Runtime;
 
@@ -25,9 +22,10 @@ pub(super) fn group(args: TokenStream, mut block: ItemImpl) -> TokenStream {
         let ImplItem::Fn(function) = item else {
             continue;
         };
+        errors.extend(method::taken(&function.sig.ident));
         if let Some(found) = method::take(function) {
             errors.extend(found.errors);
-            methods.extend(found.method);
+            methods.push(found.method);
         }
     }
     errors.extend(method::clashes(&mut methods));
@@ -39,8 +37,13 @@ pub(super) fn group(args: TokenStream, mut block: ItemImpl) -> TokenStream {
             return quote!(#error #block);
         }
     };
+    if borrows(&block.generics, &state) {
+        // The state's own attribute says that it cannot.
+        let error = combined(errors).map(|error| error.to_compile_error());
+        return quote!(#error #block);
+    }
     for method in &mut methods {
-        own_types(method, &block.self_ty);
+        own::in_method(method, &block.self_ty);
     }
     let expansion = Expansion::new(&block, state, &methods, &runtime);
     let (application, handles) = (expansion.application(), expansion.handles());
@@ -63,7 +66,7 @@ fn state(block: &ItemImpl) -> syn::Result<Path> {
             "commands and queries are methods of the state itself: put `#[group]` on an `impl` block without a trait",
         ));
     }
-    match &*block.self_ty {
+    match peeled(&block.self_ty) {
         Type::Path(TypePath {
             qself: None, path, ..
         }) => Ok(path.clone()),
@@ -74,59 +77,17 @@ fn state(block: &ItemImpl) -> syn::Result<Path> {
     }
 }
 
-/// Writes the state out where the types of a method say `Self`.
-fn own_types(method: &mut Method, own: &Type) {
-    let mut replace = ReplaceSelf(own);
-    for argument in &mut method.arguments {
-        replace.visit_type_mut(&mut argument.ty);
-        if let Some(borrowed) = &mut argument.borrowed {
-            replace.visit_type_mut(borrowed);
+/// Whether the state has a lifetime.
+fn borrows(generics: &Generics, state: &Path) -> bool {
+    struct Lifetimes(bool);
+    impl<'ast> Visit<'ast> for Lifetimes {
+        fn visit_lifetime(&mut self, _: &'ast Lifetime) {
+            self.0 = true;
         }
     }
-    replace.visit_type_mut(&mut method.output);
-}
-
-struct ReplaceSelf<'a>(&'a Type);
-
-impl ReplaceSelf<'_> {
-    /// `<State>::Rest` for `Self::Rest`.
-    fn qualified(&self, path: &Path) -> Option<TokenStream> {
-        let own = self.0;
-        let mut segments = path.segments.iter();
-        let first = segments.next()?;
-        (first.ident == "Self").then(|| quote!(<#own> #(:: #segments)*))
-    }
-}
-
-impl VisitMut for ReplaceSelf<'_> {
-    fn visit_type_mut(&mut self, ty: &mut Type) {
-        if let Type::Path(TypePath {
-            qself: None, path, ..
-        }) = ty
-        {
-            if path.is_ident("Self") {
-                *ty = self.0.clone();
-                return;
-            }
-            if let Some(qualified) = self.qualified(path) {
-                *ty = parse_quote!(#qualified);
-                return;
-            }
-        }
-        visit_mut::visit_type_mut(self, ty);
-    }
-
-    fn visit_expr_mut(&mut self, expr: &mut Expr) {
-        if let Expr::Path(ExprPath {
-            qself: None, path, ..
-        }) = expr
-            && let Some(qualified) = self.qualified(path)
-        {
-            *expr = parse_quote!(#qualified);
-            return;
-        }
-        visit_mut::visit_expr_mut(self, expr);
-    }
+    let mut lifetimes = Lifetimes(generics.lifetimes().next().is_some());
+    lifetimes.visit_path(state);
+    lifetimes.0
 }
 
 /// What is needed to write the parts.
@@ -145,10 +106,20 @@ impl<'a> Expansion<'a> {
         let private = runtime.private();
         let serde = runtime.serde();
         let mut generics = block.generics.clone();
+        own::in_generics(&mut generics, &block.self_ty);
         let is_generic = !generics.params.is_empty();
         if is_generic {
-            let parameters: Vec<Ident> = generics.type_params().map(|p| p.ident.clone()).collect();
-            let travelling = methods.iter().flat_map(Method::travelling);
+            let parameters = generics
+                .params
+                .iter()
+                .filter_map(|parameter| match parameter {
+                    GenericParam::Type(parameter) => Some(parameter.ident.clone()),
+                    GenericParam::Const(parameter) => Some(parameter.ident.clone()),
+                    GenericParam::Lifetime(_) => None,
+                });
+            let parameters: Vec<Ident> = parameters.collect();
+            let travelling = methods.iter().filter(|each| each.travels);
+            let travelling = travelling.flat_map(Method::travelling);
             let travelling = travelling.filter(|ty| mentions(ty, &parameters));
             let travelling = travelling.map(|ty| -> syn::WherePredicate {
                 parse_quote!(
@@ -177,9 +148,8 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// The state's name with something behind, and its arguments behind those in `before` and before those in
-    /// `after`.
-    fn handle(&self, suffix: &str, before: TokenStream, after: TokenStream) -> TokenStream {
+    /// The state's name with something behind, and its arguments behind others.
+    fn handle(&self, suffix: &str, before: TokenStream) -> TokenStream {
         let mut path = self.state.clone();
         let Some(last) = path.segments.last_mut() else {
             return TokenStream::new();
@@ -191,16 +161,16 @@ impl<'a> Expansion<'a> {
         let own = match std::mem::replace(&mut last.arguments, PathArguments::None) {
             PathArguments::AngleBracketed(own) => {
                 let own = own.args;
-                let comma = (!own.is_empty() && !own.trailing_punct()).then(|| quote!(,));
-                quote!(#own #comma)
+                quote!(#own)
             }
             _ => TokenStream::new(),
         };
-        quote!(#path < #before #own #after >)
+        quote!(#path < #before #own >)
     }
 
     fn of(&self, kind: Kind) -> impl Iterator<Item = &'a Method> + use<'a> {
-        self.methods.iter().filter(move |each| each.kind == kind)
+        let methods = self.methods.iter();
+        methods.filter(move |each| each.kind == kind && each.travels)
     }
 
     /// `impl Application`, with the type of its commands.
@@ -220,7 +190,7 @@ impl<'a> Expansion<'a> {
             #operation
 
             #[automatically_derived]
-            #[allow(deprecated, non_upper_case_globals, unreachable_patterns, unused_variables, clippy::all, clippy::pedantic)]
+            #[allow(deprecated, unreachable_patterns, unused_variables, clippy::all, clippy::pedantic)]
             impl #parameters #private::Application for #state #conditions {
                 type Operation = #operation_type;
                 type Image = Self;
@@ -276,8 +246,8 @@ impl<'a> Expansion<'a> {
         let parameters = self.is_generic.then_some(parameters);
         quote! {
             #[doc(hidden)]
-            #[allow(non_camel_case_types, unreachable_pub, missing_docs, missing_debug_implementations, clippy::all, clippy::pedantic)]
-            pub enum Operation #parameters #conditions {
+            #[allow(non_camel_case_types, private_bounds, private_interfaces, unreachable_pub, missing_docs, missing_debug_implementations, clippy::all, clippy::pedantic)]
+            pub enum __Operation #parameters #conditions {
                 #(#variants)*
                 #never
             }
@@ -286,12 +256,13 @@ impl<'a> Expansion<'a> {
 
     fn operation_type(&self) -> TokenStream {
         let (_, arguments, _) = self.generics.split_for_impl();
-        quote!(Operation #arguments)
+        quote!(__Operation #arguments)
     }
 
     fn interface(&self) -> TokenStream {
         let private = &self.private;
-        let entries = self.methods.iter().map(|method| {
+        let travelling = self.methods.iter().filter(|each| each.travels);
+        let entries = travelling.map(|method| {
             let (conditions, name) = (&method.conditions, method.name());
             let (arguments, output) = (method.owned_tuple(), &method.output);
             let add = Ident::new(&method.kind.to_string(), Span::mixed_site());
@@ -309,9 +280,10 @@ impl<'a> Expansion<'a> {
     /// Constants with the numbers of methods, for patterns.
     fn numbers(&self, kind: Kind) -> TokenStream {
         let private = &self.private;
-        let numbers = self.of(kind).map(|method| {
-            let (conditions, ident, name) = (&method.conditions, &method.ident, method.name());
-            quote!(#(#conditions)* const #ident: u64 = #private::number(#name);)
+        let numbers = self.of(kind).enumerate().map(|(at, method)| {
+            let (conditions, name) = (&method.conditions, method.name());
+            let number = number(at);
+            quote!(#(#conditions)* const #number: u64 = #private::number(#name);)
         });
         quote!(#(#numbers)*)
     }
@@ -319,14 +291,14 @@ impl<'a> Expansion<'a> {
     fn decode(&self) -> TokenStream {
         let private = &self.private;
         let numbers = self.numbers(Kind::Command);
-        let arms = self.of(Kind::Command).map(|method| {
-            let (conditions, ident) = (&method.conditions, &method.ident);
+        let arms = self.of(Kind::Command).enumerate().map(|(at, method)| {
+            let (conditions, ident, number) = (&method.conditions, &method.ident, number(at));
             let (names, tuple) = (method.locals(), method.owned_tuple());
             quote! {
                 #(#conditions)*
-                #ident => {
+                #number => {
                     let ((#(#names,)*), rest) = #private::Unknown::arguments::<#tuple>(rest)?;
-                    ::core::result::Result::Ok((Operation::#ident(#(#names),*), rest))
+                    ::core::result::Result::Ok((__Operation::#ident(#(#names),*), rest))
                 }
             }
         });
@@ -353,12 +325,12 @@ impl<'a> Expansion<'a> {
             };
             quote! {
                 #(#conditions)*
-                Operation::#ident(#(#names),*) => #body,
+                __Operation::#ident(#(#names),*) => #body,
             }
         });
         let never = self
             .is_generic
-            .then(|| quote!(Operation::__Never(never, _) => match never {},));
+            .then(|| quote!(__Operation::__Never(never, _) => match never {},));
         quote! {
             match operation {
                 #(#arms)*
@@ -370,8 +342,8 @@ impl<'a> Expansion<'a> {
     fn ask(&self) -> TokenStream {
         let private = &self.private;
         let numbers = self.numbers(Kind::Query);
-        let arms = self.of(Kind::Query).map(|method| {
-            let (conditions, ident) = (&method.conditions, &method.ident);
+        let arms = self.of(Kind::Query).enumerate().map(|(at, method)| {
+            let (conditions, ident, number) = (&method.conditions, &method.ident, number(at));
             let (names, tuple, output) = (method.locals(), method.owned_tuple(), &method.output);
             let passed =
                 method.arguments.iter().zip(&names).map(|(argument, name)| {
@@ -388,7 +360,7 @@ impl<'a> Expansion<'a> {
             };
             quote! {
                 #(#conditions)*
-                #ident => {
+                #number => {
                     let (#(#names,)*) = #private::Unknown::all_arguments::<#tuple>(arguments)?;
                     #body
                 }
@@ -438,20 +410,21 @@ impl<'a> Expansion<'a> {
         let queries = self.of(Kind::Query).map(|method| self.query(method));
         let local = self.of(Kind::Query).map(|method| self.local(method));
         let batched = self.of(Kind::Command).map(|method| self.batched(method));
+        let stubs = self.methods.iter().filter(|each| !each.travels);
+        let stubs = stubs.filter_map(|method| self.stub(method));
         let (parameters, _, conditions) = self.generics.split_for_impl();
         let mut borrowing = self.generics.clone();
-        borrowing.params.insert(0, parse_quote!('group));
-        borrowing.params.push(parse_quote!(Outputs));
+        borrowing.params.insert(0, parse_quote!('__group));
+        borrowing.params.insert(1, parse_quote!(__Outputs));
         let (batch_parameters, _, _) = borrowing.split_for_impl();
-        let none = TokenStream::new;
-        let handle = self.handle("Group", none(), none());
-        let local_handle = self.handle("Local", quote!('_,), none());
-        let batch = self.handle("Batch", quote!('group,), quote!(Outputs));
+        let handle = self.handle("Group", TokenStream::new());
+        let local_handle = self.handle("Local", quote!('_,));
+        let batch = self.handle("Batch", quote!('__group, __Outputs,));
         let allowed = quote! {
             #[allow(dead_code, deprecated, unreachable_pub, clippy::all, clippy::pedantic)]
         };
         let joining = self.joining(&handle);
-        let empty_batch = self.handle("Batch", quote!('_,), quote!(()));
+        let empty_batch = self.handle("Batch", quote!('_, (),));
         quote! {
             #allowed
             #joining
@@ -471,6 +444,7 @@ impl<'a> Expansion<'a> {
 
                 #(#commands)*
                 #(#queries)*
+                #(#stubs)*
             }
 
             #allowed
@@ -492,9 +466,10 @@ impl<'a> Expansion<'a> {
         let (attributes, name) = (method.attributes(), method.name());
         let (names, types) = method.named();
         let result = quote!(::core::result::Result<#output, #root::GroupError>);
+        let sending = variable("sending");
         let many = method.has_many.then(|| {
             let many = Ident::new(&format!("{}_many", ident.unraw()), ident.span());
-            let conditions = &method.conditions;
+            let (conditions, lints) = (&method.conditions, &method.lints);
             let doc = format!(
                 "Sends many [`{0}`](Self::{0}) at once, as one log entry, and returns what each returns, in order.\n\n\
                  One that returns an `Err` does not undo the others; if one panics, none is applied.",
@@ -506,6 +481,7 @@ impl<'a> Expansion<'a> {
             };
             quote! {
                 #(#conditions)*
+                #(#lints)*
                 #[doc = #doc]
                 #visibility async fn #many(
                     &self,
@@ -518,10 +494,31 @@ impl<'a> Expansion<'a> {
         quote! {
             #attributes
             #visibility async fn #ident(&self, #(#names: #types),*) -> #result {
-                #root::Group::call::<_, #output>(self, #private::number(#name), &(#(#names,)*)).await
+                // What is sent is encoded first, so that no argument has to wait with it.
+                let #sending = #root::Group::call::<_, #output>(self, #private::number(#name), &(#(#names,)*));
+                #sending.await
             }
             #many
         }
+    }
+
+    /// What stands in for a method that cannot travel, beside the error that says so: its calls are right.
+    fn stub(&self, method: &Method) -> Option<TokenStream> {
+        let root = &self.root;
+        let (ident, visibility, output) = (&method.ident, &method.visibility, &method.output);
+        let (names, types) = method.named();
+        let can_stand_in = method.stands_in;
+        can_stand_in.then(|| {
+            quote! {
+                #[allow(unused_variables)]
+                #visibility async fn #ident(
+                    &self,
+                    #(#names: #types),*
+                ) -> ::core::result::Result<#output, #root::GroupError> {
+                    ::core::unimplemented!()
+                }
+            }
+        })
     }
 
     /// A query on the handle.
@@ -531,14 +528,15 @@ impl<'a> Expansion<'a> {
         let attributes = method.attributes();
         let (names, types) = method.named();
         let state = &self.state;
-        let call = method.call(state, &names);
+        let here = variable("here");
+        let call = method.call(state, &here, &names);
         quote! {
             #attributes
             #visibility async fn #ident(
                 &self,
                 #(#names: #types),*
             ) -> ::core::result::Result<#output, #root::GroupError> {
-                #root::Group::read(self, |state| #call).await
+                #root::Group::read(self, |#here| #call).await
             }
         }
     }
@@ -550,12 +548,13 @@ impl<'a> Expansion<'a> {
         let attributes = method.attributes();
         let (names, types) = method.named();
         let state = &self.state;
-        let call = method.call(state, &names);
+        let (here, group) = (variable("here"), variable("group"));
+        let call = method.call(state, &here, &names);
         quote! {
             #attributes
             #visibility fn #ident(&self, #(#names: #types),*) -> #output {
-                let group: &#root::Group<#state> = ::core::convert::AsRef::as_ref(self);
-                #root::Group::look(group, |state| #call)
+                let #group: &#root::Group<#state> = ::core::convert::AsRef::as_ref(self);
+                #root::Group::look(#group, |#here| #call)
             }
         }
     }
@@ -566,20 +565,31 @@ impl<'a> Expansion<'a> {
         let (ident, visibility, output) = (&method.ident, &method.visibility, &method.output);
         let (attributes, name) = (method.attributes(), method.name());
         let (names, types) = method.named();
-        let extended = quote!(<Outputs as #private::BatchOfAtMostTwelve<#output>>::Extended);
-        let batch = self.handle("Batch", quote!('group,), extended);
+        let inner = variable("inner");
+        let extended = quote!(<__Outputs as #private::BatchOfAtMostTwelve<#output>>::Extended);
+        let batch = self.handle("Batch", quote!('__group, #extended,));
         quote! {
             #attributes
             #visibility fn #ident(self, #(#names: #types),*) -> #batch
             where
-                Outputs: #private::BatchOfAtMostTwelve<#output>,
+                __Outputs: #private::BatchOfAtMostTwelve<#output>,
             {
-                let batch: #private::Batch<'group, #state, Outputs> = ::core::convert::From::from(self);
-                let batch = batch.push::<_, #output>(#private::number(#name), &(#(#names,)*));
-                ::core::convert::From::from(batch)
+                let #inner: #private::Batch<'__group, #state, __Outputs> = ::core::convert::From::from(self);
+                let #inner = #inner.push::<_, #output>(#private::number(#name), &(#(#names,)*));
+                ::core::convert::From::from(#inner)
             }
         }
     }
+}
+
+/// The name of the constant with the number of a method. It is none that a method could have.
+fn number(at: usize) -> Ident {
+    Ident::new(&format!("__NUMBER_{at}"), Span::mixed_site())
+}
+
+/// A variable that clashes with no argument.
+fn variable(name: &str) -> Ident {
+    Ident::new(name, Span::mixed_site())
 }
 
 /// Whether a type mentions one of the parameters.
@@ -609,13 +619,13 @@ impl Method {
 
     /// What stands on the methods of the handles for it.
     fn attributes(&self) -> TokenStream {
-        let (conditions, docs) = (&self.conditions, &self.docs);
+        let (conditions, docs, lints) = (&self.conditions, &self.docs, &self.lints);
         let undocumented = !docs.iter().any(|each| each.path().is_ident("doc"));
         let own = undocumented.then(|| {
             let doc = format!("The {} `{}`.", self.kind, self.name());
             quote!(#[doc = #doc])
         });
-        quote!(#(#conditions)* #own #(#docs)*)
+        quote!(#(#conditions)* #(#lints)* #own #(#docs)*)
     }
 
     /// Names for its arguments that clash with nothing.
@@ -655,11 +665,11 @@ impl Method {
         owned.chain([self.output.clone()]).collect()
     }
 
-    /// A call of it on a variable called `state`.
-    fn call(&self, state: &Path, names: &[&Ident]) -> TokenStream {
+    /// A call of it on the state that is `here`.
+    fn call(&self, state: &Path, here: &Ident, names: &[&Ident]) -> TokenStream {
         let ident = &self.ident;
         if self.sound {
-            quote!(<#state>::#ident(state, #(#names),*))
+            quote!(<#state>::#ident(#here, #(#names),*))
         } else {
             quote!(::core::unimplemented!())
         }

@@ -4,6 +4,7 @@ mod fallback;
 mod method;
 mod methods;
 mod options;
+mod own;
 mod signature;
 mod state;
 mod valid;
@@ -18,6 +19,15 @@ pub(crate) fn group(args: TokenStream, item: TokenStream) -> TokenStream {
         Ok(Item::Impl(block)) => methods::group(args, block),
         Ok(item) => state::group(args, item.into_token_stream()),
         Err(error) => fallback::unsupported(&error, &item),
+    }
+}
+
+/// The type inside parentheses, or the groups that macros put around what they are given.
+fn peeled(ty: &syn::Type) -> &syn::Type {
+    match ty {
+        syn::Type::Group(group) => peeled(&group.elem),
+        syn::Type::Paren(parentheses) => peeled(&parentheses.elem),
+        ty => ty,
     }
 }
 

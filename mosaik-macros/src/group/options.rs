@@ -210,7 +210,7 @@ fn voters(meta: &ParseNestedMeta<'_>) -> syn::Result<u64> {
         return Err(syn::Error::new(
             literal.span(),
             format!(
-                "this must be odd and at most {MOST}: an even voter adds no failure that can be survived"
+                "this must be odd and at most {MOST}: one voter more than an odd number bears no more failures"
             ),
         ));
     }

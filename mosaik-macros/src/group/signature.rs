@@ -1,11 +1,12 @@
 //! What the signature of a command or query may be, with an error at each token that it may not have.
 
+use proc_macro2::Span;
 use syn::{
     FnArg, Ident, Lifetime, Pat, PatIdent, Receiver, ReceiverKind, ReturnType, Safety, Signature,
     Token, Type, TypeImplTrait, TypeReference, spanned::Spanned, visit::Visit,
 };
 
-use super::method::Kind;
+use super::{method::Kind, peeled, valid};
 
 /// Most arguments of a command or query.
 const MOST_ARGUMENTS: usize = 12;
@@ -23,13 +24,17 @@ pub(super) struct Parsed {
     /// Whether a command wants the context.
     pub(super) has_context: bool,
     pub(super) arguments: Vec<Argument>,
-    /// Whether its arguments and what it returns can travel, so that a method of the handle can have them.
+    /// Whether its arguments and what it returns can travel.
     pub(super) travels: bool,
+    /// Whether a method of the handle can have this signature, even if it cannot travel.
+    pub(super) stands_in: bool,
     pub(super) errors: Vec<syn::Error>,
 }
 
-/// Reads a signature.
-pub(super) fn parse(kind: Kind, signature: &Signature) -> Parsed {
+/// Reads a signature, and takes the attributes off that the compiler would not know.
+pub(super) fn parse(kind: Kind, signature: &mut Signature) -> Parsed {
+    let ordered = exceptions(signature);
+    let signature = &*signature;
     let mut errors = Vec::new();
     modifiers(kind, signature, &mut errors);
     let mut inputs = signature.inputs.iter();
@@ -59,9 +64,14 @@ pub(super) fn parse(kind: Kind, signature: &Signature) -> Parsed {
             }
             None => {}
         }
-        match argument(kind, &input.pat, &input.ty) {
-            Ok(argument) => arguments.push(argument),
-            Err(wrong) => errors.extend(wrong),
+        let (argument, wrong) = argument(kind, &input.pat, &input.ty, arguments.len());
+        arguments.push(argument);
+        errors.extend(wrong);
+        if kind == Kind::Command && !ordered.contains(&at) {
+            errors.extend(unordered(
+                &input.ty,
+                "mark the argument with `#[nondeterministic_ok]`",
+            ));
         }
     }
     if let Some(argument) = arguments.get(MOST_ARGUMENTS) {
@@ -70,9 +80,14 @@ pub(super) fn parse(kind: Kind, signature: &Signature) -> Parsed {
             format!("a {kind} has at most {MOST_ARGUMENTS} arguments: gather some in a struct"),
         ));
     }
+    let mut is_opaque = false;
     if let ReturnType::Type(_, ty) = &signature.output {
         let mut travel = Travel::default();
         travel.visit_type(ty);
+        is_opaque = !travel.opaque.is_empty();
+        if kind == Kind::Command {
+            errors.extend(unordered(ty, "sort what it returns"));
+        }
         errors.extend(travel.errors(&format!(
             "what a {kind} returns travels to whoever asked, so it cannot borrow"
         )));
@@ -81,8 +96,38 @@ pub(super) fn parse(kind: Kind, signature: &Signature) -> Parsed {
         has_context,
         arguments,
         travels: errors.len() == untravelled,
+        stands_in: !is_opaque && signature.generics.params.is_empty(),
         errors,
     }
+}
+
+/// Removes `#[nondeterministic_ok]` from arguments; returns which had it.
+fn exceptions(signature: &mut Signature) -> Vec<usize> {
+    let mut found = Vec::new();
+    for (at, input) in signature.inputs.iter_mut().enumerate() {
+        if let FnArg::Typed(input) = input {
+            let before = input.attrs.len();
+            input
+                .attrs
+                .retain(|attribute| !valid::is_exception(attribute));
+            if input.attrs.len() < before {
+                found.push(at);
+            }
+        }
+    }
+    found
+}
+
+/// Errors at the collections of no order in what a command is given or returns.
+fn unordered(ty: &Type, way_out: &str) -> Vec<syn::Error> {
+    let found = valid::unordered(ty).into_iter();
+    let errors = found.map(|(found, instead)| {
+        let text = format!(
+            "a `{found}` has another order on each replica, which would differ then: use a `{instead}`, or {way_out}"
+        );
+        syn::Error::new(found.span(), text)
+    });
+    errors.collect()
 }
 
 /// `async`, `unsafe`, `extern` and generics.
@@ -103,12 +148,15 @@ fn modifiers(kind: Kind, signature: &Signature, errors: &mut Vec<syn::Error>) {
     }
     let generics = &signature.generics;
     if !generics.params.is_empty() {
-        errors.push(syn::Error::new_spanned(
-            &generics.params,
-            format!(
+        let text = match generics.type_params().next() {
+            Some(_) => format!(
                 "a {kind} cannot be generic: the types of its arguments are what members agree on"
             ),
-        ));
+            None => {
+                format!("a {kind} has no parameters of its own: a plain `&T` needs no lifetime")
+            }
+        };
+        errors.push(syn::Error::new_spanned(&generics.params, text));
     } else if let Some(conditions) = &generics.where_clause {
         let text = format!("a {kind} cannot have conditions: put them on the `impl` block");
         errors.push(syn::Error::new_spanned(conditions, text));
@@ -138,8 +186,9 @@ fn receiver(kind: Kind, receiver: &Receiver) -> Option<syn::Error> {
 
 /// Whether an argument is the context of a command; it is wrong elsewhere.
 fn context(kind: Kind, ty: &Type, first: bool) -> Option<syn::Result<()>> {
+    let ty = peeled(ty);
     let inner = match ty {
-        Type::Reference(reference) => &*reference.elem,
+        Type::Reference(reference) => peeled(&reference.elem),
         ty => ty,
     };
     let Type::Path(path) = inner else {
@@ -162,7 +211,9 @@ fn context(kind: Kind, ty: &Type, first: bool) -> Option<syn::Result<()>> {
     }
 }
 
-fn argument(kind: Kind, pattern: &Pat, ty: &Type) -> Result<Argument, Vec<syn::Error>> {
+/// The argument at `at`, as far as it makes sense, and what is wrong with it.
+fn argument(kind: Kind, pattern: &Pat, ty: &Type, at: usize) -> (Argument, Vec<syn::Error>) {
+    let ty = peeled(ty);
     let mut errors = Vec::new();
     let ident = match pattern {
         Pat::Ident(PatIdent {
@@ -170,11 +221,11 @@ fn argument(kind: Kind, pattern: &Pat, ty: &Type) -> Result<Argument, Vec<syn::E
             subpat: None,
             ident,
             ..
-        }) => Some(ident.clone()),
+        }) => ident.clone(),
         pattern => {
             let text = format!("an argument of a {kind} has a plain name, which its callers see");
             errors.push(syn::Error::new_spanned(pattern, text));
-            None
+            Ident::new(&format!("argument_{at}"), Span::mixed_site())
         }
     };
     let mut travel = Travel::default();
@@ -201,14 +252,12 @@ fn argument(kind: Kind, pattern: &Pat, ty: &Type) -> Result<Argument, Vec<syn::E
             "an argument of a query may travel, so it is owned, or a plain `&T` of what can be owned"
         }
     }));
-    match ident {
-        Some(ident) if errors.is_empty() => Ok(Argument {
-            ident,
-            ty: ty.clone(),
-            borrowed,
-        }),
-        _ => Err(errors),
-    }
+    let argument = Argument {
+        ident,
+        ty: ty.clone(),
+        borrowed,
+    };
+    (argument, errors)
 }
 
 /// Finds what cannot travel in a type.
@@ -241,7 +290,9 @@ impl<'ast> Visit<'ast> for Travel {
     }
 
     fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
-        self.lifetimes.push(lifetime.clone());
+        if lifetime.ident != "static" {
+            self.lifetimes.push(lifetime.clone());
+        }
     }
 
     fn visit_type_impl_trait(&mut self, opaque: &'ast TypeImplTrait) {

@@ -7,7 +7,7 @@ use syn::{Generics, Ident, Visibility, ext::IdentExt, parse_quote};
 use super::{
     combined, fallback,
     options::{self, Options},
-    valid,
+    own, valid,
 };
 use crate::common::{
     derives,
@@ -73,9 +73,10 @@ impl<'a> Expansion<'a> {
     fn new(declared: &'a Declared, options: &'a Options) -> Self {
         let ident = &declared.ident;
         let (root, private) = (options.runtime.root(), options.runtime.private());
-        let generics = declared.generics.clone();
-        let (_, arguments, _) = generics.split_for_impl();
+        let (_, arguments, _) = declared.generics.split_for_impl();
         let state = quote!(#ident #arguments);
+        let mut generics = declared.generics.clone();
+        own::in_generics(&mut generics, &parse_quote!(#state));
         let name = ident.unraw();
         let own = |suffix: &str| Ident::new(&format!("{name}{suffix}"), ident.span());
         Self {
@@ -92,12 +93,12 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// The parameters, with a lifetime in front and, if wanted, what a batch returns behind.
+    /// The parameters, behind a lifetime and, if wanted, what a batch returns.
     fn borrowing(&self, outputs: bool) -> Generics {
         let mut generics = self.generics.clone();
-        generics.params.insert(0, parse_quote!('group));
+        generics.params.insert(0, parse_quote!('__group));
         if outputs {
-            generics.params.push(parse_quote!(Outputs));
+            generics.params.insert(1, parse_quote!(__Outputs));
         }
         generics
     }
@@ -182,11 +183,12 @@ impl<'a> Expansion<'a> {
              Clones share it. It dereferences to what all groups have in common.",
             self.declared.ident
         );
-        let (parameters, arguments, conditions) = self.generics.split_for_impl();
+        let defined = &self.generics;
+        let (parameters, arguments, conditions) = defined.split_for_impl();
         quote! {
             #[doc = #doc]
             #[allow(dead_code)]
-            #visibility struct #handle #parameters (#root::Group<#state>) #conditions;
+            #visibility struct #handle #defined (#root::Group<#state>) #conditions;
 
             #[automatically_derived]
             impl #parameters ::core::ops::Deref for #handle #arguments #conditions {
@@ -237,15 +239,16 @@ impl<'a> Expansion<'a> {
             self.declared.ident
         );
         let generics = self.borrowing(false);
+        let defined = &generics;
         let (parameters, arguments, conditions) = generics.split_for_impl();
         quote! {
             #[doc = #doc]
             #[allow(dead_code)]
-            #visibility struct #local #parameters (&'group #root::Group<#state>) #conditions;
+            #visibility struct #local #defined (&'__group #root::Group<#state>) #conditions;
 
             #[automatically_derived]
-            impl #parameters ::core::convert::From<&'group #root::Group<#state>> for #local #arguments #conditions {
-                fn from(group: &'group #root::Group<#state>) -> Self {
+            impl #parameters ::core::convert::From<&'__group #root::Group<#state>> for #local #arguments #conditions {
+                fn from(group: &'__group #root::Group<#state>) -> Self {
                     Self(group)
                 }
             }
@@ -292,14 +295,15 @@ impl<'a> Expansion<'a> {
             self.declared.ident
         );
         let generics = self.borrowing(true);
+        let defined = &generics;
         let (parameters, arguments, conditions) = generics.split_for_impl();
-        let inner = quote!(#private::Batch<'group, #state, Outputs>);
+        let inner = quote!(#private::Batch<'__group, #state, __Outputs>);
         let awaiting = self.awaiting();
         quote! {
             #[doc = #doc]
             #[must_use = "a batch is sent when it is awaited"]
             #[allow(dead_code)]
-            #visibility struct #batch #parameters (#inner) #conditions;
+            #visibility struct #batch #defined (#inner) #conditions;
 
             #[automatically_derived]
             impl #parameters ::core::convert::From<#inner> for #batch #arguments #conditions {
@@ -335,7 +339,7 @@ impl<'a> Expansion<'a> {
         let mut generics = self.borrowing(true);
         let predicates = &mut generics.make_where_clause().predicates;
         predicates.push(parse_quote!(
-            Outputs: #serde::de::DeserializeOwned + ::core::marker::Send + 'static
+            __Outputs: #serde::de::DeserializeOwned + ::core::marker::Send + 'static
         ));
         if !self.generics.params.is_empty() {
             predicates.push(parse_quote!(
@@ -343,13 +347,13 @@ impl<'a> Expansion<'a> {
             ));
         }
         let (parameters, arguments, conditions) = generics.split_for_impl();
-        let result = quote!(::core::result::Result<Outputs, #root::GroupError>);
+        let result = quote!(::core::result::Result<__Outputs, #root::GroupError>);
         quote! {
             #[automatically_derived]
             impl #parameters ::core::future::IntoFuture for #batch #arguments #conditions {
                 type Output = #result;
                 type IntoFuture = ::core::pin::Pin<::std::boxed::Box<
-                    dyn ::core::future::Future<Output = #result> + ::core::marker::Send + 'group,
+                    dyn ::core::future::Future<Output = #result> + ::core::marker::Send + '__group,
                 >>;
 
                 fn into_future(self) -> Self::IntoFuture {

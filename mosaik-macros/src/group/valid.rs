@@ -1,6 +1,6 @@
 //! What keeps an item from being the state of a group.
 
-use syn::{Attribute, Fields, Ident, Item, visit::Visit};
+use syn::{Attribute, Fields, Ident, Item, Type, visit::Visit};
 
 use crate::common::{item::Declared, serde};
 
@@ -29,11 +29,7 @@ pub(super) fn check(declared: &Declared) -> Vec<syn::Error> {
         .into_iter()
         .flat_map(Fields::iter)
         .filter(|field| !field.attrs.iter().any(is_exception))
-        .flat_map(|field| {
-            let mut unordered = Unordered::default();
-            unordered.visit_type(&field.ty);
-            unordered.found
-        });
+        .flat_map(|field| unordered(&field.ty));
     let unordered = unordered.map(|(found, instead)| {
         syn::Error::new(
             found.span(),
@@ -44,6 +40,13 @@ pub(super) fn check(declared: &Declared) -> Vec<syn::Error> {
         )
     });
     lifetimes.chain(carried).chain(unordered).collect()
+}
+
+/// The collections of no order in a type, and what to use instead.
+pub(super) fn unordered(ty: &Type) -> Vec<(Ident, &'static str)> {
+    let mut unordered = Unordered::default();
+    unordered.visit_type(ty);
+    unordered.found
 }
 
 /// Whether this is `#[nondeterministic_ok]`.

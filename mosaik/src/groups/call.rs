@@ -33,19 +33,23 @@ impl Calls {
 }
 
 impl<M: Send + Sync> Group<M> {
-    /// Applies one command.
+    /// Applies one command, which is encoded before this returns.
     #[doc(hidden)]
-    pub async fn call<A: Serialize, T: DeserializeOwned + Send + 'static>(
-        &self,
+    pub fn call<'a, A: Serialize, T: DeserializeOwned + Send + 'static>(
+        &'a self,
         number: u64,
         arguments: &A,
-    ) -> Result<T, GroupError> {
+    ) -> impl Future<Output = Result<T, GroupError>> + Send + use<'a, M, A, T> {
         let mut calls = Calls::default();
-        calls.push(number, arguments)?;
-        self.run(1, calls.bytes.into(), decode_all).await
+        let encoded = calls.push(number, arguments);
+        async move {
+            encoded?;
+            self.run(1, calls.bytes.into(), decode_all).await
+        }
     }
 
-    /// Applies one command many times, as one entry.
+    /// Applies one command many times, as one entry, which is encoded before this returns; nothing is sent if it is
+    /// empty.
     #[doc(hidden)]
     pub fn call_many<A: Serialize, T: DeserializeOwned + Send + 'static>(
         &self,
@@ -57,6 +61,9 @@ impl<M: Send + Sync> Group<M> {
             if let Err(error) = calls.push(number, &each) {
                 return std::future::ready(Err(error)).boxed();
             }
+        }
+        if calls.count == 0 {
+            return std::future::ready(Ok(Vec::new())).boxed();
         }
         self.run_all(calls.count, calls.bytes.into()).boxed()
     }

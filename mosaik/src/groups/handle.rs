@@ -16,7 +16,7 @@ use super::{
     driver::{Driver, Ending, Parts, Stop},
     error::{Refusal, Unavailable},
     group::Group,
-    machine::{Application, Hosted, Local, Machine},
+    machine::{Application, Hosted, Local, Machine, StateMachine},
     options::{Durability, Options, Preference},
     proto::founding::message::Awaited,
     raft::Slots,
@@ -130,7 +130,7 @@ impl Groups {
     }
 
     /// Options for taking part in the group of this name, with a state machine written by hand.
-    pub fn builder<M: Application>(&self, name: impl Into<String>) -> GroupBuilder<M> {
+    pub fn builder<M: StateMachine>(&self, name: impl Into<String>) -> GroupBuilder<M> {
         GroupBuilder {
             groups: self.clone(),
             name: name.into(),
@@ -140,13 +140,14 @@ impl Groups {
         }
     }
 
-    /// Takes part in the group of this name as a writer, with default options: votes if chosen.
-    pub fn join<M: Application>(&self, name: impl Into<String>) -> Group<M> {
+    /// Takes part in the group of this name as a writer, with default options and a state machine written by hand:
+    /// votes if chosen.
+    pub fn join<M: StateMachine>(&self, name: impl Into<String>) -> Group<M> {
         self.builder(name).join()
     }
 
-    /// Follows the group of this name, with default options: never votes.
-    pub fn observe<M: Application>(&self, name: impl Into<String>) -> Group<M> {
+    /// Follows the group of this name, with default options and a state machine written by hand: never votes.
+    pub fn observe<M: StateMachine>(&self, name: impl Into<String>) -> Group<M> {
         self.builder(name).observe()
     }
 

@@ -12,6 +12,11 @@ impl Bank {
     }
 }
 
+async fn run(bank: BankGroup) {
+    bank.add("a", Vec::new()).await.unwrap();
+}
+
 fn main() {
+    let _ = run;
     let _ = Bank::default().total;
 }

@@ -24,11 +24,38 @@ macro_rules! counter {
     };
 }
 
+macro_rules! methods {
+    ($state:ty, $borrowed:ty, $context:ty) => {
+        #[mosaik::group]
+        impl $state {
+            #[command]
+            fn add(&mut self, _ctx: $context, amount: u64) {
+                self.value += amount;
+            }
+
+            #[query]
+            fn sum(&self, more: $borrowed) -> u64 {
+                self.value + more.len() as u64
+            }
+        }
+    };
+}
+
+#[mosaik::group]
+#[derive(Default)]
+struct Named {
+    value: u64,
+}
+
+methods!(Named, &str, &mosaik::Ctx);
+
 counter!(Small, u8);
 counter!(Large, u64);
 
 fn main() {
     assert_eq!((Small::default().add(1), Large::default().add(2)), (1, 2));
     assert_eq!((Small::default().value(), Large::default().value()), (0, 0));
-    assert_eq!(mosaik::declarations().len(), 2);
+    assert_eq!(Named::default().sum("ab"), 2);
+    let _ = (NamedGroup::add, NamedGroup::local);
+    assert_eq!(mosaik::declarations().len(), 3);
 }

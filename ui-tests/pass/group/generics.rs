@@ -7,6 +7,41 @@ use mosaik::{Network, groups::DeclaredGroup};
 trait Token {}
 impl Token for u64 {}
 
+/// A default that the methods rely on, a bound on `Self`, and names that the expansion might have taken.
+#[mosaik::group]
+#[derive(Default)]
+struct Calc<Outputs, const N: usize = 3>
+where
+    Self: Sized,
+{
+    last: Option<Outputs>,
+    seen: Operation,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Operation {
+    count: u64,
+}
+
+#[mosaik::group]
+impl<Outputs> Calc<Outputs>
+where
+    Self: Sync,
+    Outputs: Clone,
+{
+    #[command]
+    fn run(&mut self, operation: Operation, outputs: Outputs) -> (Operation, Outputs) {
+        self.seen = operation.clone();
+        self.last = Some(outputs.clone());
+        (operation, outputs)
+    }
+
+    #[query]
+    fn last(&self) -> Option<Outputs> {
+        self.last.clone()
+    }
+}
+
 #[mosaik::group(name = "store")]
 #[derive(Default)]
 struct Store<T, const N: usize = 2>
@@ -59,6 +94,12 @@ async fn main() -> anyhow::Result<()> {
     assert_eq!(((), none, many), ((), None, Some(4)));
     assert_eq!(store.local().find("c"), Some(3));
     assert_eq!(mosaik::declarations().len(), 1);
+    let calc: CalcGroup<u64> = Calc::join(&network);
+    calc.when().online().await;
+    let operation = Operation { count: 7 };
+    let (pair,) = calc.batch().run(operation.clone(), 9).await?;
+    assert_eq!(pair, (operation, 9));
+    assert_eq!(calc.local().last(), Some(9));
     network.shutdown().await;
     Ok(())
 }

@@ -17,7 +17,7 @@ pub struct Interface {
     layout: Vec<[u8; 32]>,
     commands: BTreeMap<u64, Method>,
     queries: BTreeMap<u64, Method>,
-    /// The version that stands for schemas which cannot be traced.
+    /// The version that stands for the schema of the state, and for others that cannot be traced.
     stated: Option<&'static str>,
     /// Why it cannot be compared.
     fault: Option<InterfaceError>,
@@ -51,10 +51,15 @@ impl Interface {
     /// That of a program whose commands have names, with its state declared so.
     pub fn of<State: Serialize + DeserializeOwned>(schema: SchemaSource) -> Self {
         let mut interface = Self::empty();
-        if let SchemaSource::Stated(version) = schema {
-            interface.stated = Some(version);
-        }
-        let state = interface.digest::<State>(|| "the state".into());
+        let state = match schema {
+            SchemaSource::Stated(version) => {
+                interface.stated = Some(version);
+                *Schema::stated("the state", version)
+                    .fingerprint()
+                    .as_bytes()
+            }
+            SchemaSource::Traced(_) => interface.digest::<State>(|| "the state".into()),
+        };
         interface.layout.push(state);
         interface
     }
