@@ -7,26 +7,25 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     GroupError,
-    group::{Group, decode_all, too_many},
+    group::{Group, append, decode_all, too_many},
     machine::MAX_COMMANDS,
 };
 
 /// Commands to be applied together: the number of each and its arguments, one after the other.
 #[derive(Debug, Default)]
 struct Calls {
-    count: usize,
+    count: u32,
     bytes: Vec<u8>,
 }
 
 impl Calls {
     fn push<A: Serialize>(&mut self, number: u64, arguments: &A) -> Result<(), GroupError> {
-        if self.count >= MAX_COMMANDS as usize {
-            return Err(too_many(self.count + 1));
+        if self.count >= MAX_COMMANDS {
+            return Err(too_many(self.count as usize + 1));
         }
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.extend_from_slice(&number.to_le_bytes());
-        self.bytes = postcard::to_extend(arguments, bytes)
-            .map_err(|error| GroupError::Encoding(error.to_string()))?;
+        self.bytes = append(bytes, arguments)?;
         self.count += 1;
         Ok(())
     }
@@ -116,10 +115,9 @@ impl<'a, M: Send + Sync, Outputs> Batch<'a, M, Outputs> {
         let calls = self.calls;
         async move {
             let calls = calls?;
-            match u32::try_from(calls.count) {
-                Ok(0) => decode_all(&[]),
-                Ok(count) => group.run(count, calls.bytes.into(), decode_all).await,
-                Err(_) => Err(too_many(calls.count)),
+            match calls.count {
+                0 => decode_all(&[]),
+                count => group.run(count, calls.bytes.into(), decode_all).await,
             }
         }
         .boxed()

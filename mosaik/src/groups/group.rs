@@ -91,11 +91,10 @@ impl<M: StateMachine> Group<M> {
         commands: impl IntoIterator<Item = M::Command>,
     ) -> Result<Vec<M::Output>, GroupError> {
         let commands: Vec<M::Command> = commands.into_iter().collect();
-        if commands.len() > MAX_COMMANDS as usize {
-            return Err(too_many(commands.len()));
-        }
-        let bytes = encode(&commands)?;
-        self.run_all(commands.len(), bytes).await
+        let count = u32::try_from(commands.len()).ok();
+        let count = count.filter(|count| *count <= MAX_COMMANDS);
+        let count = count.ok_or_else(|| too_many(commands.len()))?;
+        self.run_all(count, encode(&commands)?).await
     }
 
     /// Answers a query from a state that holds every command acknowledged before the query was asked, by anybody.
@@ -279,12 +278,11 @@ impl<M> Group<M> {
     /// Applies `count` encoded commands as one entry; each returns a `T`.
     pub(super) async fn run_all<T: DeserializeOwned + Send + 'static>(
         &self,
-        count: usize,
+        count: u32,
         commands: Bytes,
     ) -> Result<Vec<T>, GroupError> {
-        let encoded = u32::try_from(count).map_err(|_| too_many(count))?;
-        self.run(encoded, commands, move |mut outputs: &[u8]| {
-            let mut decoded = Vec::with_capacity(count);
+        self.run(count, commands, move |mut outputs: &[u8]| {
+            let mut decoded = Vec::with_capacity(count as usize);
             for _ in 0..count {
                 let (output, rest) = decode(outputs)?;
                 decoded.push(output);
@@ -354,10 +352,17 @@ pub struct Member {
 fn encode<T: serde::Serialize>(commands: &[T]) -> Result<Bytes, GroupError> {
     let mut bytes = Vec::new();
     for command in commands {
-        bytes = postcard::to_extend(command, bytes)
-            .map_err(|error| GroupError::Encoding(error.to_string()))?;
+        bytes = append(bytes, command)?;
     }
     Ok(bytes.into())
+}
+
+/// The bytes, with an encoded value behind them.
+pub(super) fn append<T: serde::Serialize>(
+    bytes: Vec<u8>,
+    value: &T,
+) -> Result<Vec<u8>, GroupError> {
+    postcard::to_extend(value, bytes).map_err(|error| GroupError::Encoding(error.to_string()))
 }
 
 /// The batch is larger than one may be.
