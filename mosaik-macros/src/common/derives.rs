@@ -4,6 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Attribute, Meta, Path, Token, meta::ParseNestedMeta, punctuated::Punctuated, token};
 
+use super::item::Declared;
 use crate::path::Runtime;
 
 /// Which of the traits that an item needs are derived.
@@ -71,20 +72,14 @@ pub(crate) fn option(meta: &ParseNestedMeta<'_>) -> syn::Result<Derives> {
     Ok(skip)
 }
 
-/// The derives that the item lacks, to stand above it.
-///
-/// `has` are those that it derives by itself, `skip` those that are opted out of.
-pub(crate) fn missing(
-    attributes: &[Attribute],
-    has: Derives,
-    skip: Derives,
-    runtime: &Runtime,
-) -> TokenStream {
+/// The derives that the item lacks, to stand above it, but for those in `skip`.
+pub(crate) fn missing(declared: &Declared, skip: Derives, runtime: &Runtime) -> TokenStream {
+    let has = declared.derives;
     let serde = runtime.serde();
     let clone = (!has.clone && !skip.clone).then(|| quote!(::core::clone::Clone,));
     let serialize = (!has.serialize && !skip.serialize).then(|| quote!(#serde::Serialize,));
     let deserialize = (!has.deserialize && !skip.deserialize).then(|| quote!(#serde::Deserialize,));
-    let names_serde = attributes.iter().any(names_serde_crate);
+    let names_serde = declared.attributes().iter().any(names_serde_crate);
     let adds_serde = serialize.is_some() || deserialize.is_some();
     let serde_crate = (adds_serde && !names_serde).then(|| {
         let path: String = serde.to_string().split_whitespace().collect();

@@ -2,11 +2,12 @@
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
-use syn::{Attribute, Generics, Ident, Item, Visibility};
+use syn::{Attribute, Field, Fields, Generics, Ident, Item, Visibility};
 
 use super::derives::Derives;
 
 /// A struct or an enum.
+#[derive(Clone)]
 pub(crate) struct Declared {
     pub(crate) item: Item,
     pub(crate) ident: Ident,
@@ -67,15 +68,50 @@ impl Declared {
         }
     }
 
-    /// The attributes of every field.
-    pub(crate) fn field_attributes(&self) -> Vec<&Attribute> {
+    /// Whether each of its instances is declared on its own.
+    pub(crate) fn is_generic(&self) -> bool {
+        !self.generics.params.is_empty()
+    }
+
+    /// An error at each lifetime, which nothing that is declared can have.
+    pub(crate) fn lifetimes(&self, complaint: &str) -> Vec<syn::Error> {
+        let lifetimes = self.generics.lifetimes();
+        let errors = lifetimes.map(|each| syn::Error::new_spanned(&each.lifetime, complaint));
+        errors.collect()
+    }
+
+    /// Every field.
+    pub(crate) fn fields(&self) -> Vec<&Field> {
         match &self.item {
-            Item::Struct(item) => item.fields.iter().flat_map(|field| &field.attrs).collect(),
+            Item::Struct(item) => item.fields.iter().collect(),
             Item::Enum(item) => {
-                let fields = item.variants.iter().flat_map(|variant| &variant.fields);
-                fields.flat_map(|field| &field.attrs).collect()
+                let variants = item.variants.iter();
+                variants.flat_map(|variant| &variant.fields).collect()
             }
             _ => Vec::new(),
+        }
+    }
+
+    /// The attributes of every field.
+    pub(crate) fn field_attributes(&self) -> Vec<&Attribute> {
+        let fields = self.fields().into_iter();
+        fields.flat_map(|field| &field.attrs).collect()
+    }
+
+    /// Takes attributes off the fields, which the compiler would not know.
+    pub(crate) fn strip(&mut self, is_unknown: impl Fn(&Attribute) -> bool) {
+        let strip = |fields: &mut Fields| {
+            for field in fields {
+                field.attrs.retain(|each| !is_unknown(each));
+            }
+        };
+        match &mut self.item {
+            Item::Struct(item) => strip(&mut item.fields),
+            Item::Enum(item) => {
+                let variants = item.variants.iter_mut();
+                variants.for_each(|variant| strip(&mut variant.fields));
+            }
+            _ => {}
         }
     }
 

@@ -3,15 +3,19 @@
 use proc_macro2::TokenTree;
 use syn::{Attribute, Meta};
 
-/// An error at a serde attribute of a field or an item that cannot be carried.
-pub(crate) fn check(attribute: &Attribute, carrier: &str) -> Option<syn::Error> {
-    error(attribute, &FORBIDDEN, carrier)
-}
+use super::item::Declared;
 
-/// The same, of a variant.
-pub(crate) fn check_variant(attribute: &Attribute, carrier: &str) -> Option<syn::Error> {
-    error(attribute, &FORBIDDEN, carrier)
-        .or_else(|| error(attribute, &FORBIDDEN_ON_VARIANTS, carrier))
+/// An error at each serde attribute of an item that cannot be carried.
+pub(crate) fn check(declared: &Declared, carrier: &str) -> Vec<syn::Error> {
+    let anywhere = declared.attributes().iter();
+    let anywhere = anywhere.chain(declared.field_attributes());
+    let anywhere = anywhere.filter_map(|attribute| error(attribute, &FORBIDDEN, carrier));
+    let variants = declared.variant_attributes().into_iter();
+    let on_variants = variants.filter_map(|attribute| {
+        error(attribute, &FORBIDDEN, carrier)
+            .or_else(|| error(attribute, &FORBIDDEN_ON_VARIANTS, carrier))
+    });
+    anywhere.chain(on_variants).collect()
 }
 
 /// Serde attributes that postcard cannot carry, and why.

@@ -91,15 +91,9 @@ pub(super) struct Method {
     pub(super) sound: bool,
 }
 
-/// What stands on a method of an `impl` block.
-pub(super) struct Found {
-    /// As far as it makes sense.
-    pub(super) method: Method,
-    pub(super) errors: Vec<syn::Error>,
-}
-
-/// Reads a method, and takes the attributes off that the compiler would not know; `None` if it has none.
-pub(super) fn take(function: &mut ImplItemFn) -> Option<Found> {
+/// Reads a method as far as it makes sense, with what is wrong with it, and takes the attributes off that the compiler
+/// would not know; `None` if it has none.
+pub(super) fn take(function: &mut ImplItemFn) -> Option<(Method, Vec<syn::Error>)> {
     let mut errors = Vec::new();
     let mut kind = None;
     function.attrs.retain(|attribute| {
@@ -148,7 +142,7 @@ pub(super) fn take(function: &mut ImplItemFn) -> Option<Found> {
         stands_in: parsed.stands_in && !reserved,
         sound: errors.is_empty(),
     };
-    Some(Found { method, errors })
+    Some((method, errors))
 }
 
 fn kind_of(attribute: &Attribute) -> Option<Kind> {

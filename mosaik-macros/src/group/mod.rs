@@ -1,6 +1,7 @@
 //! `#[group]`, on the state and on its `impl` block.
 
-mod fallback;
+mod application;
+mod handles;
 mod method;
 mod methods;
 mod options;
@@ -9,16 +10,18 @@ mod signature;
 mod state;
 mod valid;
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
-use syn::Item;
+use syn::{Generics, Ident, Item, ext::IdentExt, parse_quote};
+
+use crate::common::error;
 
 /// Expands the attribute on `item`. Errors come first, then an expansion that causes no more of them.
 pub(crate) fn group(args: TokenStream, item: TokenStream) -> TokenStream {
     match syn::parse2(item.clone()) {
         Ok(Item::Impl(block)) => methods::group(args, block),
         Ok(item) => state::group(args, item.into_token_stream()),
-        Err(error) => fallback::unsupported(&error, &item),
+        Err(error) => error::unsupported(&error, &item),
     }
 }
 
@@ -31,10 +34,23 @@ fn peeled(ty: &syn::Type) -> &syn::Type {
     }
 }
 
-/// All of them as one, if there are any.
-fn combined(errors: Vec<syn::Error>) -> Option<syn::Error> {
-    errors.into_iter().reduce(|mut all, next| {
-        all.combine(next);
-        all
-    })
+/// A variable that clashes with nothing of the user's.
+fn variable(name: &str) -> Ident {
+    Ident::new(name, Span::mixed_site())
+}
+
+/// The name of a type that is made for a state.
+fn beside(state: &Ident, suffix: &str) -> Ident {
+    Ident::new(&format!("{}{suffix}", state.unraw()), state.span())
+}
+
+/// The parameters of a type that borrows the handle: those of the state behind a lifetime and, if it is a batch, what
+/// that returns.
+fn borrowing(state: &Generics, is_batch: bool) -> Generics {
+    let mut generics = state.clone();
+    generics.params.insert(0, parse_quote!('__group));
+    if is_batch {
+        generics.params.insert(1, parse_quote!(__Outputs));
+    }
+    generics
 }

@@ -133,7 +133,7 @@ impl Options {
         Ok(())
     }
 
-    /// Statements that set what was given on a variable called `options`.
+    /// A block that makes the runtime's options, with what was given.
     pub(super) fn statements(&self) -> TokenStream {
         let root = self.runtime.root();
         let options = Ident::new("options", Span::mixed_site());
@@ -147,11 +147,6 @@ impl Options {
             #(#statements)*
             #options
         }
-    }
-
-    /// Whether there is anything to set.
-    pub(super) fn is_default(&self) -> bool {
-        self.settings.is_empty()
     }
 }
 

@@ -1,12 +1,11 @@
 //! What the signature of a command or query may be, with an error at each token that it may not have.
 
-use proc_macro2::Span;
 use syn::{
-    FnArg, Ident, Lifetime, Pat, PatIdent, Receiver, ReceiverKind, ReturnType, Safety, Signature,
-    Token, Type, TypeImplTrait, TypeReference, spanned::Spanned, visit::Visit,
+    FnArg, Ident, Lifetime, Pat, PatIdent, ReceiverKind, ReturnType, Safety, Signature, Token,
+    Type, TypeImplTrait, TypeReference, spanned::Spanned, visit::Visit,
 };
 
-use super::{method::Kind, peeled, valid};
+use super::{method::Kind, peeled, valid, variable};
 
 /// Most arguments of a command or query.
 const MOST_ARGUMENTS: usize = 12;
@@ -33,22 +32,15 @@ pub(super) struct Parsed {
 
 /// Reads a signature, and takes the attributes off that the compiler would not know.
 pub(super) fn parse(kind: Kind, signature: &mut Signature) -> Parsed {
-    let ordered = exceptions(signature);
+    let excepted = exceptions(signature);
     let signature = &*signature;
     let mut errors = Vec::new();
     modifiers(kind, signature, &mut errors);
-    let mut inputs = signature.inputs.iter();
-    match inputs.next() {
-        Some(FnArg::Receiver(own)) => errors.extend(receiver(kind, own)),
-        _ => errors.push(syn::Error::new(
-            signature.ident.span(),
-            format!("a {kind} takes `{}`", kind.receiver()),
-        )),
-    }
+    errors.extend(receiver(kind, signature));
     let untravelled = errors.len();
     let mut has_context = false;
     let mut arguments = Vec::new();
-    let first = usize::from(matches!(signature.inputs.first(), Some(FnArg::Receiver(_))));
+    let first = usize::from(signature.receiver().is_some());
     for (at, input) in signature.inputs.iter().enumerate().skip(first) {
         let FnArg::Typed(input) = input else {
             continue;
@@ -67,7 +59,7 @@ pub(super) fn parse(kind: Kind, signature: &mut Signature) -> Parsed {
         let (argument, wrong) = argument(kind, &input.pat, &input.ty, arguments.len());
         arguments.push(argument);
         errors.extend(wrong);
-        if kind == Kind::Command && !ordered.contains(&at) {
+        if kind == Kind::Command && !excepted.contains(&at) {
             errors.extend(unordered(
                 &input.ty,
                 "mark the argument with `#[nondeterministic_ok]`",
@@ -164,7 +156,11 @@ fn modifiers(kind: Kind, signature: &Signature, errors: &mut Vec<syn::Error>) {
 }
 
 /// What is wrong with how a method takes the state.
-fn receiver(kind: Kind, receiver: &Receiver) -> Option<syn::Error> {
+fn receiver(kind: Kind, signature: &Signature) -> Option<syn::Error> {
+    let Some(receiver) = signature.receiver() else {
+        let text = format!("a {kind} takes `{}`", kind.receiver());
+        return Some(syn::Error::new(signature.ident.span(), text));
+    };
     let text = match (kind, &receiver.kind) {
         (_, ReceiverKind::Reference(_, Some(lifetime), _)) => {
             let text = format!("a {kind} cannot borrow for longer than it runs");
@@ -225,7 +221,7 @@ fn argument(kind: Kind, pattern: &Pat, ty: &Type, at: usize) -> (Argument, Vec<s
         pattern => {
             let text = format!("an argument of a {kind} has a plain name, which its callers see");
             errors.push(syn::Error::new_spanned(pattern, text));
-            Ident::new(&format!("argument_{at}"), Span::mixed_site())
+            variable(&format!("argument_{at}"))
         }
     };
     let mut travel = Travel::default();

@@ -1,16 +1,16 @@
-//! `#[group]` on the state: the declaration, the handle types, and how to join.
+//! `#[group]` on the state: the declaration, and the types of the handles.
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Generics, Ident, Visibility, ext::IdentExt, parse_quote};
+use syn::{Generics, Ident, Visibility, parse_quote};
 
 use super::{
-    combined, fallback,
+    beside, borrowing,
     options::{self, Options},
     own, valid,
 };
 use crate::common::{
-    derives,
+    declaration, derives, error,
     item::{self, Declared},
 };
 
@@ -21,13 +21,14 @@ const COMPLAINT: &str = "`#[group]` declares the state of a group: it stands on 
 pub(super) fn group(args: TokenStream, item: TokenStream) -> TokenStream {
     let mut declared = match item::parse(item.clone(), COMPLAINT) {
         Ok(declared) => declared,
-        Err(error) => return fallback::unsupported(&error, &item),
+        Err(error) => return error::unsupported(&error, &item),
     };
     let (options, mut errors) = options::parse(args);
     errors.extend(valid::check(&declared));
-    valid::without_exceptions(&mut declared.item);
-    let (derives, item) = (derives(&declared, &options), &declared.item);
-    let error = combined(errors).map(|error| error.to_compile_error());
+    declared.strip(valid::is_exception);
+    let derives = derives::missing(&declared, options.skip, &options.runtime);
+    let item = &declared.item;
+    let error = error::combined(errors).map(|error| error.to_compile_error());
     if declared.generics.lifetimes().next().is_some() {
         // Nothing that borrows can be the state of a group.
         return quote!(#error #derives #item);
@@ -46,11 +47,6 @@ pub(super) fn group(args: TokenStream, item: TokenStream) -> TokenStream {
         #batch
         const _: () = { #declaration };
     }
-}
-
-fn derives(declared: &Declared, options: &Options) -> TokenStream {
-    let (attributes, has) = (declared.attributes(), declared.derives);
-    derives::missing(attributes, has, options.skip, &options.runtime)
 }
 
 /// What is needed to write the parts.
@@ -77,8 +73,6 @@ impl<'a> Expansion<'a> {
         let state = quote!(#ident #arguments);
         let mut generics = declared.generics.clone();
         own::in_generics(&mut generics, &parse_quote!(#state));
-        let name = ident.unraw();
-        let own = |suffix: &str| Ident::new(&format!("{name}{suffix}"), ident.span());
         Self {
             declared,
             options,
@@ -86,38 +80,22 @@ impl<'a> Expansion<'a> {
             generics,
             root,
             private,
-            handle: own("Group"),
-            local: own("Local"),
-            batch: own("Batch"),
+            handle: beside(ident, "Group"),
+            local: beside(ident, "Local"),
+            batch: beside(ident, "Batch"),
             state,
         }
-    }
-
-    /// The parameters, behind a lifetime and, if wanted, what a batch returns.
-    fn borrowing(&self, outputs: bool) -> Generics {
-        let mut generics = self.generics.clone();
-        generics.params.insert(0, parse_quote!('__group));
-        if outputs {
-            generics.params.insert(1, parse_quote!(__Outputs));
-        }
-        generics
     }
 
     /// `impl DeclaredGroup`, and a submission to the registry.
     fn declaration(&self) -> TokenStream {
         let Self { root, private, .. } = self;
-        let (ident, name) = (&self.declared.ident, self.name());
-        let schema = match &self.options.schema {
-            Some(version) => quote!(#private::SchemaSource::Stated(#version)),
-            None => quote!(#private::SchemaSource::Traced(#private::trace::<Self>)),
-        };
-        let settings = if self.options.is_default() {
-            quote!(<#root::groups::Options as ::core::default::Default>::default())
-        } else {
-            self.options.statements()
-        };
-        let generic = !self.generics.params.is_empty();
-        let submission = (!generic).then(|| {
+        let (ident, options) = (&self.declared.ident, self.options);
+        let name = declaration::name(self.declared, options.name.as_ref(), &options.runtime);
+        let schema = declaration::schema(options.schema.as_ref(), &options.runtime);
+        let settings = options.statements();
+        let is_generic = self.declared.is_generic();
+        let submission = (!is_generic).then(|| {
             quote! {
                 const _: () = #private::application::<#ident>();
                 #private::inventory::submit! {
@@ -126,8 +104,8 @@ impl<'a> Expansion<'a> {
             }
         });
         let mut generics = self.declared.generics.clone();
-        if generic {
-            let serde = self.options.runtime.serde();
+        if is_generic {
+            let serde = options.runtime.serde();
             let conditions = generics.make_where_clause();
             conditions
                 .predicates
@@ -146,27 +124,13 @@ impl<'a> Expansion<'a> {
                     )
                 }
 
-                #[allow(clippy::all, clippy::pedantic)]
+                #[allow(unused_mut, clippy::all, clippy::pedantic)]
                 fn options() -> #root::groups::Options {
                     #settings
                 }
             }
             #submission
         }
-    }
-
-    /// An expression for the group's name.
-    fn name(&self) -> TokenStream {
-        let ident = self.declared.ident.unraw().to_string();
-        let name = match &self.options.name {
-            Some(name) => quote!(#name),
-            None => quote!(::core::concat!(::core::env!("CARGO_PKG_NAME"), "/", #ident)),
-        };
-        if self.generics.params.is_empty() {
-            return name;
-        }
-        let private = &self.private;
-        quote!(#private::instance_name::<Self>(#name))
     }
 
     /// The handle of a member.
@@ -219,7 +183,6 @@ impl<'a> Expansion<'a> {
                     ::core::fmt::Debug::fmt(&self.0, f)
                 }
             }
-
         }
     }
 
@@ -238,7 +201,7 @@ impl<'a> Expansion<'a> {
              the state that a group begins with; `local` of the group itself tells.",
             self.declared.ident
         );
-        let generics = self.borrowing(false);
+        let generics = borrowing(&self.generics, false);
         let defined = &generics;
         let (parameters, arguments, conditions) = generics.split_for_impl();
         quote! {
@@ -294,7 +257,7 @@ impl<'a> Expansion<'a> {
              if one panics, none is applied.",
             self.declared.ident
         );
-        let generics = self.borrowing(true);
+        let generics = borrowing(&self.generics, true);
         let defined = &generics;
         let (parameters, arguments, conditions) = generics.split_for_impl();
         let inner = quote!(#private::Batch<'__group, #state, __Outputs>);
@@ -336,12 +299,12 @@ impl<'a> Expansion<'a> {
             root, batch, state, ..
         } = self;
         let serde = self.options.runtime.serde();
-        let mut generics = self.borrowing(true);
+        let mut generics = borrowing(&self.generics, true);
         let predicates = &mut generics.make_where_clause().predicates;
         predicates.push(parse_quote!(
             __Outputs: #serde::de::DeserializeOwned + ::core::marker::Send + 'static
         ));
-        if !self.generics.params.is_empty() {
+        if self.declared.is_generic() {
             predicates.push(parse_quote!(
                 #state: ::core::marker::Send + ::core::marker::Sync
             ));

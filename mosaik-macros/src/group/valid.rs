@@ -1,6 +1,6 @@
 //! What keeps an item from being the state of a group.
 
-use syn::{Attribute, Fields, Ident, Item, Type, visit::Visit};
+use syn::{Attribute, Ident, Type, visit::Visit};
 
 use crate::common::{item::Declared, serde};
 
@@ -9,28 +9,13 @@ const UNORDERED: [(&str, &str); 2] = [("HashMap", "BTreeMap"), ("HashSet", "BTre
 
 /// What is wrong with the item.
 pub(super) fn check(declared: &Declared) -> Vec<syn::Error> {
-    let lifetimes = declared.generics.lifetimes().map(|parameter| {
-        syn::Error::new_spanned(
-            &parameter.lifetime,
-            "the state of a group outlives whoever made it, so it must own what it holds",
-        )
-    });
-    let others = declared.attributes().iter();
-    let others = others.chain(declared.field_attributes());
-    let carried = others
-        .filter_map(|attribute| serde::check(attribute, "group"))
-        .chain(
-            declared
-                .variant_attributes()
-                .into_iter()
-                .filter_map(|attribute| serde::check_variant(attribute, "group")),
-        );
-    let unordered = fields(&declared.item)
-        .into_iter()
-        .flat_map(Fields::iter)
-        .filter(|field| !field.attrs.iter().any(is_exception))
-        .flat_map(|field| unordered(&field.ty));
-    let unordered = unordered.map(|(found, instead)| {
+    let mut errors = declared
+        .lifetimes("the state of a group outlives whoever made it, so it must own what it holds");
+    errors.extend(serde::check(declared, "group"));
+    let fields = declared.fields().into_iter();
+    let fields = fields.filter(|field| !field.attrs.iter().any(is_exception));
+    let unordered = fields.flat_map(|field| unordered(&field.ty));
+    errors.extend(unordered.map(|(found, instead)| {
         syn::Error::new(
             found.span(),
             format!(
@@ -38,8 +23,8 @@ pub(super) fn check(declared: &Declared) -> Vec<syn::Error> {
                  `#[nondeterministic_ok]` if no command or query depends on its order"
             ),
         )
-    });
-    lifetimes.chain(carried).chain(unordered).collect()
+    }));
+    errors
 }
 
 /// The collections of no order in a type, and what to use instead.
@@ -52,31 +37,6 @@ pub(super) fn unordered(ty: &Type) -> Vec<(Ident, &'static str)> {
 /// Whether this is `#[nondeterministic_ok]`.
 pub(super) fn is_exception(attribute: &Attribute) -> bool {
     attribute.path().is_ident("nondeterministic_ok")
-}
-
-/// Removes `#[nondeterministic_ok]`, which the compiler would not know.
-pub(super) fn without_exceptions(item: &mut Item) {
-    let strip = |fields: &mut Fields| {
-        for field in fields {
-            field.attrs.retain(|each| !is_exception(each));
-        }
-    };
-    match item {
-        Item::Struct(item) => strip(&mut item.fields),
-        Item::Enum(item) => item
-            .variants
-            .iter_mut()
-            .for_each(|variant| strip(&mut variant.fields)),
-        _ => {}
-    }
-}
-
-fn fields(item: &Item) -> Vec<&Fields> {
-    match item {
-        Item::Struct(item) => vec![&item.fields],
-        Item::Enum(item) => item.variants.iter().map(|each| &each.fields).collect(),
-        _ => Vec::new(),
-    }
 }
 
 /// Finds the collections of no order in a type.

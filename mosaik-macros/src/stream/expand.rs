@@ -5,12 +5,12 @@ use quote::quote;
 use syn::ext::IdentExt;
 
 use super::options::Options;
-use crate::common::{derives, item::Declared};
+use crate::common::{declaration, derives, item::Declared};
 
 /// The whole expansion.
 pub(crate) fn expand(declared: &Declared, options: &Options) -> TokenStream {
     let item = &declared.item;
-    let derives = derives(declared, options);
+    let derives = derives::missing(declared, options.skip, &options.runtime);
     let implementation = implementation(declared, options);
     let submission = submission(declared, options);
     quote! {
@@ -24,27 +24,18 @@ pub(crate) fn expand(declared: &Declared, options: &Options) -> TokenStream {
     }
 }
 
-/// The derives that the item lacks, to stand above it.
-pub(crate) fn derives(declared: &Declared, options: &Options) -> TokenStream {
-    let (attributes, has) = (declared.attributes(), declared.derives);
-    derives::missing(attributes, has, options.skip, &options.runtime)
-}
-
 fn implementation(declared: &Declared, options: &Options) -> TokenStream {
     let private = options.runtime.private();
     let serde = options.runtime.serde();
     let ident = &declared.ident;
-    let name = name(declared, options);
-    let schema = match &options.schema {
-        Some(version) => quote!(#private::SchemaSource::Stated(#version)),
-        None => quote!(#private::SchemaSource::Traced(#private::trace::<Self>)),
-    };
+    let name = declaration::name(declared, options.name.as_ref(), &options.runtime);
+    let schema = declaration::schema(options.schema.as_ref(), &options.runtime);
     let setters = options.settings.iter().map(|(setter, value)| {
         let value = Literal::u64_unsuffixed(*value);
         quote!(.#setter(#value))
     });
     let mut generics = declared.generics.clone();
-    if is_generic(declared) {
+    if declared.is_generic() {
         generics
             .make_where_clause()
             .predicates
@@ -73,25 +64,10 @@ fn implementation(declared: &Declared, options: &Options) -> TokenStream {
     }
 }
 
-/// An expression for the topic's name.
-fn name(declared: &Declared, options: &Options) -> TokenStream {
-    let private = options.runtime.private();
-    let ident = declared.ident.unraw().to_string();
-    let name = match &options.name {
-        Some(name) => quote!(#name),
-        None => quote!(::core::concat!(::core::env!("CARGO_PKG_NAME"), "/", #ident)),
-    };
-    if is_generic(declared) {
-        quote!(#private::instance_name::<Self>(#name))
-    } else {
-        name
-    }
-}
-
 fn submission(declared: &Declared, options: &Options) -> TokenStream {
     let private = options.runtime.private();
     let ident = &declared.ident;
-    if !is_generic(declared) {
+    if !declared.is_generic() {
         return quote! {
             #private::inventory::submit! {
                 #private::Submission::Topic(<#ident as #private::Declared>::declaration)
@@ -115,8 +91,4 @@ fn submission(declared: &Declared, options: &Options) -> TokenStream {
             }
         };
     }
-}
-
-fn is_generic(declared: &Declared) -> bool {
-    !declared.generics.params.is_empty()
 }

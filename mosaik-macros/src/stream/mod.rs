@@ -7,7 +7,7 @@ mod valid;
 
 use proc_macro2::TokenStream;
 
-use crate::common::item;
+use crate::common::{error, item};
 
 /// What an item of another kind gets.
 const COMPLAINT: &str =
@@ -17,14 +17,11 @@ const COMPLAINT: &str =
 pub(crate) fn stream(args: TokenStream, item: TokenStream) -> TokenStream {
     let declared = match item::parse(item.clone(), COMPLAINT) {
         Ok(declared) => declared,
-        Err(error) => return fallback::unsupported(&error, &item),
+        Err(error) => return error::unsupported(&error, &item),
     };
     let (options, mut errors) = options::parse(args);
     errors.extend(valid::check(&declared));
-    match errors.into_iter().reduce(|mut all, next| {
-        all.combine(next);
-        all
-    }) {
+    match error::combined(errors) {
         None => expand::expand(&declared, &options),
         Some(error) => fallback::fallback(&error, &declared, &options),
     }

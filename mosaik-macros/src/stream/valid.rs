@@ -21,31 +21,19 @@ pub(crate) fn lag(policy: &Ident) -> syn::Result<()> {
 
 /// What keeps the item from being a datum.
 pub(crate) fn check(declared: &Declared) -> Vec<syn::Error> {
-    let lifetimes = declared.generics.lifetimes().map(|parameter| {
-        syn::Error::new_spanned(
-            &parameter.lifetime,
-            "a datum outlives whoever sends it, so it must own what it holds: use `String` for \
-             `&str`, `Vec<T>` for `&[T]`",
-        )
-    });
-    let fields = declared.field_attributes();
-    let keys = fields.iter().filter(|attribute| is_key(attribute));
-    let keys = keys.map(|key| {
+    let mut errors = declared.lifetimes(
+        "a datum outlives whoever sends it, so it must own what it holds: use `String` for \
+         `&str`, `Vec<T>` for `&[T]`",
+    );
+    let keys = declared.field_attributes().into_iter();
+    errors.extend(keys.filter(|attribute| is_key(attribute)).map(|key| {
         syn::Error::new_spanned(
             key,
             "`#[key]` is not available yet in this version of mosaik",
         )
-    });
-    let variants = declared.variant_attributes();
-    let others = declared.attributes().iter().chain(fields.iter().copied());
-    let carried = others
-        .filter_map(|attribute| serde::check(attribute, "stream"))
-        .chain(
-            variants
-                .into_iter()
-                .filter_map(|variant| serde::check_variant(variant, "stream")),
-        );
-    lifetimes.chain(keys).chain(carried).collect()
+    }));
+    errors.extend(serde::check(declared, "stream"));
+    errors
 }
 
 /// Whether this is `#[key]`.
