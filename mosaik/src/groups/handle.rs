@@ -375,36 +375,34 @@ impl Driving {
                 Some(None) => return,
                 None => Ending::Asked,
             };
-            let text = match &ending {
-                Ending::Asked => "left".to_owned(),
-                Ending::Storage(why) | Ending::Halted(why) => why.clone(),
+            let (text, ended) = match ending {
+                Ending::Asked => ("left".to_owned(), Some(Ended::Closed)),
+                Ending::Halted(why) => (why.clone(), Some(Ended::Stopped(why))),
+                Ending::Storage(why) => (why, None),
             };
             let mut status = self.shared.status().borrow().clone();
             status.online = false;
             status.leader = None;
-            status.phase = match &ending {
-                Ending::Storage(_) => Phase::Founding(format!("storage failed: {text}")),
-                _ => Phase::Ended(text.clone()),
+            let Some(ended) = ended else {
+                warn!(why = text, "the group waits for its storage");
+                status.phase = Phase::Founding(format!("storage failed: {text}"));
+                self.shared.set_status(status);
+                rt::sleep(rt::jitter(REOPEN)).await;
+                continue;
             };
-            self.shared.set_status(status);
-            match ending {
-                Ending::Asked => {
-                    self.shared.end(Ended::Closed);
-                    break;
-                }
-                Ending::Halted(why) => {
-                    warn!(why, "the replica stopped for good");
-                    self.shared.end(Ended::Stopped(why));
-                    break;
-                }
-                Ending::Storage(why) => {
-                    warn!(why, "the group waits for its storage");
-                    rt::sleep(rt::jitter(REOPEN)).await;
-                }
+            if let Ended::Stopped(why) = &ended {
+                warn!(why, "the replica stopped for good");
             }
+            status.phase = Phase::Ended(text);
+            status.unavailable = None;
+            // Whoever sees the status end may join again at once, and finds the old handle ended.
+            lock(&self.groups.inner.state)
+                .joined
+                .remove(&self.shared.id());
+            self.shared.end(ended);
+            self.shared.set_status(status);
+            return;
         }
-        let id = self.shared.id();
-        lock(&self.groups.inner.state).joined.remove(&id);
     }
 
     async fn drive(&self, storage: Storage) -> Ending {
