@@ -16,7 +16,7 @@ pub use crate::declare::{
 };
 use crate::declare::{Schema, SchemaError};
 pub use crate::groups::{
-    Application, AskError, Batch, BatchOfAtMostTwelve, DeclaredGroup, Interface, Reply,
+    Application, AskError, Batch, BatchOfAtMostTwelve, DeclaredGroup, Here, Interface, Reply,
     Unencodable, Unknown, number,
 };
 

@@ -14,7 +14,7 @@ use std::{
 use futures::StreamExt as _;
 use mosaik::{
     Group, Network,
-    groups::{Durability, Event, Events, GroupError, StateMachine},
+    groups::{Durability, Event, Events, GroupClient, GroupError, GroupExplanation, StateMachine},
     sim::{
         Campaign, Conditions, Host, Nemesis, Schedule, World,
         history::{History, Model, check_linearizable},
@@ -48,6 +48,8 @@ pub struct Plan {
     pub writers: usize,
     /// Hosts that observe.
     pub observers: usize,
+    /// Hosts that hold no replica.
+    pub clients: usize,
     /// Members that found the group.
     pub founders: usize,
     /// Whether the log is on disk.
@@ -87,6 +89,7 @@ pub fn kinds() -> Vec<Kind> {
     let plan = |writers, observers, founders, durable| Plan {
         writers,
         observers,
+        clients: 0,
         founders,
         durable,
         lazy: false,
@@ -94,6 +97,7 @@ pub fn kinds() -> Vec<Kind> {
     };
     let lazy = |plan| Plan { lazy: true, ..plan };
     let far = |plan| Plan { far: true, ..plan };
+    let clients = |clients, plan| Plan { clients, ..plan };
     // Nobody's log in memory survives a crash: one at a time.
     let alone = Nemesis {
         partition: 0,
@@ -139,6 +143,16 @@ pub fn kinds() -> Vec<Kind> {
         kind("durable, 2", plan(2, 0, 2, true), hasty()),
         kind("durable, 7", plan(7, 0, 4, true), hasty()),
         kind("durable, 1", plan(1, 2, 1, true), hasty()),
+        kind(
+            "durable, 3, and clients",
+            clients(3, plan(3, 0, 3, true)),
+            hasty(),
+        ),
+        kind(
+            "lazy, volatile, 5, and clients",
+            lazy(clients(2, plan(5, 0, 3, false))),
+            no_crash,
+        ),
     ]
 }
 
@@ -149,7 +163,7 @@ pub fn campaign(kind: &Kind, seeds: Range<u64>) -> (u64, Seen) {
     } = kind.plan;
     assert!(writers < 2 * founders, "{writers} may found twice");
     let seen = Cell::new(Seen::default());
-    let hosts = kind.plan.writers + kind.plan.observers;
+    let hosts = kind.plan.writers + kind.plan.observers + kind.plan.clients;
     let campaign = Campaign::new(hosts)
         .seeds(seeds)
         .nemesis(kind.nemesis.clone());
@@ -219,6 +233,64 @@ impl Model for Sequential {
     }
 }
 
+/// What a host uses the group by.
+#[derive(Clone)]
+enum Handle {
+    Member(Group<Registers>),
+    Client(GroupClient<Registers>),
+}
+
+impl Handle {
+    fn member(self) -> Option<Group<Registers>> {
+        match self {
+            Self::Member(group) => Some(group),
+            Self::Client(_) => None,
+        }
+    }
+
+    async fn online(&self) {
+        match self {
+            Self::Member(group) => group.when().online().await,
+            Self::Client(client) => client.when().online().await,
+        }
+    }
+
+    fn is_online(&self) -> bool {
+        match self {
+            Self::Member(group) => group.is_online(),
+            Self::Client(client) => client.is_online(),
+        }
+    }
+
+    fn events(&self) -> Events {
+        match self {
+            Self::Member(group) => group.events(),
+            Self::Client(client) => client.events(),
+        }
+    }
+
+    fn explain(&self) -> GroupExplanation {
+        match self {
+            Self::Member(group) => group.explain(),
+            Self::Client(client) => client.explain(),
+        }
+    }
+
+    async fn execute(&self, change: Change) -> Result<u64, GroupError> {
+        match self {
+            Self::Member(group) => group.execute(change).await,
+            Self::Client(client) => client.execute(change).await,
+        }
+    }
+
+    async fn query(&self, key: u64) -> Result<u64, GroupError> {
+        match self {
+            Self::Member(group) => group.query(key).await,
+            Self::Client(client) => client.query(key).await,
+        }
+    }
+}
+
 /// What the tasks of a run share.
 #[derive(Clone)]
 struct Run {
@@ -226,8 +298,8 @@ struct Run {
     plan: Plan,
     history: History<Op, u64>,
     ids: Arc<AtomicU64>,
-    /// The group of each host's present process.
-    groups: Arc<Mutex<BTreeMap<String, Group<Registers>>>>,
+    /// The handle of each host's present process.
+    handles: Arc<Mutex<BTreeMap<String, Handle>>>,
     acknowledged: Arc<Mutex<Vec<u64>>>,
     /// Why it was not well when it was last looked at.
     amiss: Arc<Mutex<String>>,
@@ -243,7 +315,7 @@ pub fn run(world: &World, schedule: &Schedule, plan: Plan) -> Seen {
         plan,
         history: History::new(),
         ids: Arc::default(),
-        groups: Arc::default(),
+        handles: Arc::default(),
         acknowledged: Arc::default(),
         amiss: Arc::default(),
     };
@@ -282,7 +354,7 @@ impl Run {
     /// The life of one process: a member, and a client that uses it.
     async fn live(self, host: Host, n: usize) {
         // The handle of a process that was killed says nothing any more.
-        self.groups.lock().unwrap().remove(host.name());
+        self.handles.lock().unwrap().remove(host.name());
         let network = self.network(&host).await;
         let durable = if self.plan.durable {
             Durability::Required
@@ -299,14 +371,17 @@ impl Run {
         if self.plan.lazy {
             builder = builder.quiesce_after(HASTE);
         }
-        let group = if n < self.plan.writers {
-            builder.join()
+        let members = self.plan.writers + self.plan.observers;
+        let handle = if n < self.plan.writers {
+            Handle::Member(builder.join())
+        } else if n < members {
+            Handle::Member(builder.observe())
         } else {
-            builder.observe()
+            Handle::Client(builder.connect())
         };
         let name = host.name().to_owned();
-        self.groups.lock().unwrap().insert(name, group.clone());
-        let (events, used) = (group.events(), self.use_it(&group, n as u64));
+        self.handles.lock().unwrap().insert(name, handle.clone());
+        let (events, used) = (handle.events(), self.use_it(&handle, n as u64));
         tokio::join!(nothing_went_back(events), used);
         std::future::pending::<()>().await;
     }
@@ -326,8 +401,8 @@ impl Run {
         }
     }
 
-    async fn use_it(&self, group: &Group<Registers>, client: u64) {
-        group.when().online().await;
+    async fn use_it(&self, group: &Handle, client: u64) {
+        group.online().await;
         for _ in 0..COMMANDS {
             let key = self.world.random(0..KEYS);
             if self.world.random(0..3) == 0 {
@@ -346,12 +421,7 @@ impl Run {
         }
     }
 
-    async fn change(
-        &self,
-        group: &Group<Registers>,
-        client: u64,
-        key: u64,
-    ) -> Result<(), GroupError> {
+    async fn change(&self, group: &Handle, client: u64, key: u64) -> Result<(), GroupError> {
         let change = Change {
             id: self.ids.fetch_add(1, Ordering::Relaxed),
             key,
@@ -389,7 +459,7 @@ impl Run {
 
     /// Whether a command of each host goes through; if not, why not.
     async fn probe(&self, hosts: &[Host]) -> Result<(), String> {
-        let groups = self.groups.lock().unwrap().clone();
+        let groups = self.handles.lock().unwrap().clone();
         if groups.len() < hosts.len() {
             return Err("not every host has joined".into());
         }
@@ -408,8 +478,9 @@ impl Run {
 
     /// All replicas hold the same, every acknowledged command once.
     async fn check_states(&self, hosts: &[Host]) {
-        let groups: Vec<_> = self.groups.lock().unwrap().values().cloned().collect();
-        assert_eq!(groups.len(), hosts.len());
+        let handles: Vec<_> = self.handles.lock().unwrap().values().cloned().collect();
+        assert_eq!(handles.len(), hosts.len());
+        let groups: Vec<_> = handles.into_iter().filter_map(Handle::member).collect();
         // A query on each brings each up to date with all that was acknowledged before; clients go on meanwhile.
         let mut states = Vec::new();
         let acknowledged = loop {
@@ -421,7 +492,7 @@ impl Run {
                 }
             }
             let same = states.windows(2).all(|pair| pair[0].1 == pair[1].1);
-            if same && states.len() == hosts.len() {
+            if same && states.len() == groups.len() {
                 break acknowledged;
             }
             let lengths: Vec<_> = states.iter().map(|(_, s)| s.applied().len()).collect();
@@ -469,10 +540,9 @@ impl Run {
     }
 
     fn explain(&self) -> String {
-        let groups = self.groups.lock().unwrap();
-        let explain =
-            |(host, group): (&String, &Group<Registers>)| format!("{host}: {}", group.explain());
-        groups.iter().map(explain).collect()
+        let handles = self.handles.lock().unwrap();
+        let explain = |(host, handle): (&String, &Handle)| format!("{host}: {}", handle.explain());
+        handles.iter().map(explain).collect()
     }
 }
 

@@ -51,7 +51,7 @@ impl Expansion<'_> {
                 }
 
                 fn ask(
-                    &self,
+                    here: &#private::Here<'_, Self>,
                     query: &[u8],
                     reply: &mut #private::Reply,
                 ) -> ::core::result::Result<(), #private::AskError> {
@@ -191,8 +191,10 @@ impl Expansion<'_> {
                     }
                 });
             let body = if method.sound {
-                let answer = quote!(Self::#ident(self, #(#passed),*));
-                quote!(::core::result::Result::Ok(reply.put::<#output>(&#answer)?))
+                quote! {
+                    let answer = here.look(|state| Self::#ident(state, #(#passed),*))?;
+                    ::core::result::Result::Ok(reply.put::<#output>(&answer)?)
+                }
             } else {
                 quote!(::core::unimplemented!())
             };

@@ -17,12 +17,15 @@ use crate::{common::error, path::Runtime};
 /// Expands the attribute.
 pub(super) fn group(args: TokenStream, mut block: ItemImpl) -> TokenStream {
     let (runtime, mut errors) = options::parse_methods(args);
-    let mut methods = Vec::new();
+    let (mut methods, mut taken) = (Vec::new(), Vec::new());
     for item in &mut block.items {
         let ImplItem::Fn(function) = item else {
             continue;
         };
-        errors.extend(method::taken(&function.sig.ident));
+        if let Some(error) = method::taken(&function.sig.ident) {
+            errors.push(error);
+            taken.push(function.sig.ident.unraw().to_string());
+        }
         if let Some((method, wrong)) = method::take(function) {
             errors.extend(wrong);
             methods.push(method);
@@ -39,7 +42,8 @@ pub(super) fn group(args: TokenStream, mut block: ItemImpl) -> TokenStream {
     for method in &mut methods {
         own::in_method(method, &block.self_ty);
     }
-    let expansion = Expansion::new(&block, state, &methods, &runtime);
+    let mut expansion = Expansion::new(&block, state, &methods, &runtime);
+    expansion.taken = taken;
     let (application, handles) = (expansion.application(), expansion.handles());
     quote! {
         #error
@@ -90,6 +94,8 @@ pub(super) struct Expansion<'a> {
     /// The parameters of the block, with what its commands need of them as conditions.
     pub(super) generics: Generics,
     pub(super) is_generic: bool,
+    /// Functions of the state that stand in the place of what would be added, beside the error that says so.
+    pub(super) taken: Vec<String>,
     pub(super) root: TokenStream,
     pub(super) private: TokenStream,
 }
@@ -136,6 +142,7 @@ impl<'a> Expansion<'a> {
             state,
             generics,
             is_generic,
+            taken: Vec::new(),
             root: runtime.root(),
             private,
         }

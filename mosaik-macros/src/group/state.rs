@@ -35,14 +35,15 @@ pub(super) fn group(args: TokenStream, item: TokenStream) -> TokenStream {
     }
     let expansion = Expansion::new(&declared, &options);
     let declaration = expansion.declaration();
-    let handle = expansion.handle();
+    let (member, client) = (expansion.member(), expansion.client());
     let local = expansion.local();
     let batch = expansion.batch();
     quote! {
         #error
         #derives
         #item
-        #handle
+        #member
+        #client
         #local
         #batch
         const _: () = { #declaration };
@@ -59,6 +60,7 @@ struct Expansion<'a> {
     root: TokenStream,
     private: TokenStream,
     handle: Ident,
+    client: Ident,
     local: Ident,
     batch: Ident,
     /// The state, with its arguments.
@@ -81,6 +83,7 @@ impl<'a> Expansion<'a> {
             root,
             private,
             handle: beside(ident, "Group"),
+            client: beside(ident, "Client"),
             local: beside(ident, "Local"),
             batch: beside(ident, "Batch"),
             state,
@@ -134,29 +137,42 @@ impl<'a> Expansion<'a> {
     }
 
     /// The handle of a member.
-    fn handle(&self) -> TokenStream {
-        let Self {
-            root,
-            visibility,
-            handle,
-            state,
-            ..
-        } = self;
+    fn member(&self) -> TokenStream {
+        let (root, state) = (&self.root, &self.state);
         let doc = format!(
             "A member of the group whose state is [`{}`], with a method for each command and query.\n\n\
              Clones share it. It dereferences to what all groups have in common.",
             self.declared.ident
         );
+        self.handle(&self.handle, &quote!(#root::Group<#state>), &doc)
+    }
+
+    /// The handle of a client.
+    fn client(&self) -> TokenStream {
+        let (root, state) = (&self.root, &self.state);
+        let doc = format!(
+            "A client of the group whose state is [`{}`], with a method for each command and query, which a member \
+             answers: this node holds no state.\n\n\
+             Clones share it. It dereferences to what all clients have in common.",
+            self.declared.ident
+        );
+        let client = quote!(#root::groups::GroupClient<#state>);
+        self.handle(&self.client, &client, &doc)
+    }
+
+    /// A handle around what all groups have in common.
+    fn handle(&self, handle: &Ident, inner: &TokenStream, doc: &str) -> TokenStream {
+        let visibility = self.visibility;
         let defined = &self.generics;
         let (parameters, arguments, conditions) = defined.split_for_impl();
         quote! {
             #[doc = #doc]
             #[allow(dead_code)]
-            #visibility struct #handle #defined (#root::Group<#state>) #conditions;
+            #visibility struct #handle #defined (#inner) #conditions;
 
             #[automatically_derived]
             impl #parameters ::core::ops::Deref for #handle #arguments #conditions {
-                type Target = #root::Group<#state>;
+                type Target = #inner;
 
                 fn deref(&self) -> &Self::Target {
                     &self.0
@@ -164,8 +180,8 @@ impl<'a> Expansion<'a> {
             }
 
             #[automatically_derived]
-            impl #parameters ::core::convert::From<#root::Group<#state>> for #handle #arguments #conditions {
-                fn from(group: #root::Group<#state>) -> Self {
+            impl #parameters ::core::convert::From<#inner> for #handle #arguments #conditions {
+                fn from(group: #inner) -> Self {
                     Self(group)
                 }
             }

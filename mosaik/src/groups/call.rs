@@ -7,7 +7,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     GroupError,
-    group::{Group, append, decode_all, too_many},
+    caller::{Caller, append, decode_all, too_many},
+    group::Group,
+    group_client::GroupClient,
     machine::MAX_COMMANDS,
 };
 
@@ -31,14 +33,12 @@ impl Calls {
     }
 }
 
-impl<M: Send + Sync> Group<M> {
-    /// Applies one command, which is encoded before this returns.
-    #[doc(hidden)]
-    pub fn call<'a, A: Serialize, T: DeserializeOwned + Send + 'static>(
-        &'a self,
+impl Caller {
+    fn call<A: Serialize, T: DeserializeOwned + Send + 'static>(
+        self,
         number: u64,
         arguments: &A,
-    ) -> impl Future<Output = Result<T, GroupError>> + Send + use<'a, M, A, T> {
+    ) -> impl Future<Output = Result<T, GroupError>> + Send + use<A, T> {
         let mut calls = Calls::default();
         let encoded = calls.push(number, arguments);
         async move {
@@ -47,14 +47,11 @@ impl<M: Send + Sync> Group<M> {
         }
     }
 
-    /// Applies one command many times, as one entry, which is encoded before this returns; nothing is sent if it is
-    /// empty.
-    #[doc(hidden)]
-    pub fn call_many<A: Serialize, T: DeserializeOwned + Send + 'static>(
-        &self,
+    fn call_many<A: Serialize, T: DeserializeOwned + Send + 'static>(
+        self,
         number: u64,
         arguments: impl IntoIterator<Item = A>,
-    ) -> BoxFuture<'_, Result<Vec<T>, GroupError>> {
+    ) -> BoxFuture<'static, Result<Vec<T>, GroupError>> {
         let mut calls = Calls::default();
         for each in arguments {
             if let Err(error) = calls.push(number, &each) {
@@ -67,22 +64,71 @@ impl<M: Send + Sync> Group<M> {
         self.run_all(calls.count, calls.bytes.into()).boxed()
     }
 
-    /// Begins a batch.
-    #[doc(hidden)]
-    pub fn begin(&self) -> Batch<'_, M> {
+    fn begin<'a, M>(self) -> Batch<'a, M> {
         Batch {
-            group: self,
+            caller: self,
             calls: Ok(Calls::default()),
             outputs: PhantomData,
         }
     }
 }
 
+/// What the handles of both kinds send commands with.
+macro_rules! calls {
+    ($handle:ident) => {
+        impl<M: Send + Sync> $handle<M> {
+            /// Applies one command, which is encoded before this returns.
+            #[doc(hidden)]
+            pub fn call<A: Serialize, T: DeserializeOwned + Send + 'static>(
+                &self,
+                number: u64,
+                arguments: &A,
+            ) -> impl Future<Output = Result<T, GroupError>> + Send + use<M, A, T> {
+                self.caller().call(number, arguments)
+            }
+
+            /// Applies one command many times, as one entry, which is encoded before this returns; nothing is sent
+            /// if it is empty.
+            #[doc(hidden)]
+            pub fn call_many<A: Serialize, T: DeserializeOwned + Send + 'static>(
+                &self,
+                number: u64,
+                arguments: impl IntoIterator<Item = A>,
+            ) -> BoxFuture<'_, Result<Vec<T>, GroupError>> {
+                self.caller().call_many(number, arguments)
+            }
+
+            /// Begins a batch.
+            #[doc(hidden)]
+            pub fn begin(&self) -> Batch<'_, M> {
+                self.caller().begin()
+            }
+        }
+    };
+}
+
+calls!(Group);
+calls!(GroupClient);
+
+impl<M: Send + Sync> GroupClient<M> {
+    /// Asks one query, which is encoded before this returns.
+    #[doc(hidden)]
+    pub fn ask<A: Serialize, T: DeserializeOwned + Send + 'static>(
+        &self,
+        number: u64,
+        arguments: &A,
+    ) -> impl Future<Output = Result<T, GroupError>> + Send + use<M, A, T> {
+        let caller = self.caller();
+        let query = append(number.to_le_bytes().to_vec(), arguments);
+        async move { caller.query(query?.into()).await }
+    }
+}
+
 /// Commands that are gathered for one log entry, and the tuple of what they return.
 pub struct Batch<'a, M, Outputs = ()> {
-    group: &'a Group<M>,
+    caller: Caller,
     calls: Result<Calls, GroupError>,
-    outputs: PhantomData<fn() -> Outputs>,
+    outputs: PhantomData<fn(&'a M) -> Outputs>,
 }
 
 impl<'a, M: Send + Sync, Outputs> Batch<'a, M, Outputs> {
@@ -100,7 +146,7 @@ impl<'a, M: Send + Sync, Outputs> Batch<'a, M, Outputs> {
             Ok(calls)
         });
         Batch {
-            group: self.group,
+            caller: self.caller,
             calls,
             outputs: PhantomData,
         }
@@ -111,13 +157,12 @@ impl<'a, M: Send + Sync, Outputs> Batch<'a, M, Outputs> {
     where
         Outputs: DeserializeOwned + Send + 'static,
     {
-        let group = self.group;
-        let calls = self.calls;
+        let Self { caller, calls, .. } = self;
         async move {
             let calls = calls?;
             match calls.count {
                 0 => decode_all(&[]),
-                count => group.run(count, calls.bytes.into(), decode_all).await,
+                count => caller.run(count, calls.bytes.into(), decode_all).await,
             }
         }
         .boxed()
@@ -128,7 +173,7 @@ impl<M, Outputs> fmt::Debug for Batch<'_, M, Outputs> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.calls.as_ref().map(|calls| calls.count).ok();
         f.debug_struct("Batch")
-            .field("group", self.group)
+            .field("group", &self.caller)
             .field("commands", &count)
             .finish()
     }

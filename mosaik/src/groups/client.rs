@@ -31,6 +31,7 @@ use super::{
         founding::charter::Epoch,
         session::{Request, SessionId, WINDOW},
     },
+    remote::{Answer, Unanswered},
     route::Route,
     shared::{Ended, Shared},
     status::GroupStatus,
@@ -164,7 +165,7 @@ impl Client {
             };
             let found = match &route {
                 Route::Here(replica) => replica.read_index().await,
-                Route::There(_) => shared.reads().index().await,
+                Route::There(_) | Route::Remote(_) => shared.reads().index().await,
             };
             match found {
                 Ok(None) => return Ok(()),
@@ -177,6 +178,29 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// Has a member answer a query, for a client without a replica.
+    pub(crate) async fn query(
+        shared: &Arc<Shared>,
+        query: &Bytes,
+    ) -> Result<Result<Answer, Unanswered>, GroupError> {
+        let mut routes = shared.routes();
+        loop {
+            let route = unless_shut(shared, usable(shared, &mut routes)).await??;
+            match route.query(query.clone()).await {
+                Ok(answered) => return Ok(answered),
+                Err(failed) => {
+                    debug!(?failed, "a query is asked again");
+                    pause(&mut routes).await;
+                }
+            }
+        }
+    }
+
+    /// The session, and the charter under which it was opened, if there is one.
+    pub(crate) fn session(&self) -> Option<(Epoch, SessionId)> {
+        lock(&self.session).id
     }
 
     /// Forgets a session that the group does not know.
@@ -310,7 +334,7 @@ impl Attempt {
     }
 }
 
-/// Waits for room, unless the log here cannot be opened.
+/// Waits for room, unless the log here cannot be opened, or this client is refused.
 async fn acquire<'a>(
     shared: &Shared,
     room: &'a Semaphore,
@@ -344,15 +368,21 @@ async fn usable(
     }
 }
 
-/// Waits for something, unless the log here cannot be opened. What is there already costs nothing.
+/// Waits for something, unless the log here cannot be opened, or this client is refused. What is there already costs
+/// nothing.
 async fn unless_shut<T>(
     shared: &Shared,
     awaited: impl Future<Output = T>,
 ) -> Result<T, GroupError> {
     let shut = async {
         let mut status = shared.status().subscribe();
-        let shut =
-            |status: &GroupStatus| matches!(status.unavailable, Some(Unavailable::Storage { .. }));
+        let shut = |status: &GroupStatus| {
+            let why = &status.unavailable;
+            matches!(
+                why,
+                Some(Unavailable::Storage { .. } | Unavailable::Refused { .. })
+            )
+        };
         let known = status.wait_for(shut).await.ok();
         match known.and_then(|status| status.unavailable.clone()) {
             Some(why) => why,

@@ -35,6 +35,9 @@ pub enum GroupError {
         /// The panic's message.
         message: String,
     },
+    /// The query panicked on the member that was asked. Nothing happened to the state. Fix the query.
+    #[error("the query panicked: {0}")]
+    QueryPanicked(String),
     /// Another charter of the group lives on: this one takes no commands any more, its state can be read.
     #[error("the group's charter was superseded by another")]
     Superseded,
@@ -67,6 +70,8 @@ pub enum Unavailable {
     NotFounded,
     /// No leader is known.
     NoLeader,
+    /// This node is a client, and no member that holds the group's state can be reached.
+    NoMember,
     /// The state here is being restored.
     Restoring,
     /// The log here cannot be opened, which is tried again every second or so. Correct what the text says.
@@ -80,6 +85,13 @@ pub enum Unavailable {
     /// takes it in as a new member, with nothing, as soon as there is one; where the others cannot have one without
     /// it, put the newer disk back, or see [`recover`](super::Group::recover).
     RolledBack(String),
+    /// No member serves this client, and this one says why. Correct what the text says.
+    Refused {
+        /// Which member.
+        by: PeerId,
+        /// Why.
+        why: Refusal,
+    },
     /// Too few voters are connected.
     NoQuorum {
         /// Voters that are.
@@ -96,6 +108,7 @@ impl fmt::Display for Unavailable {
         match self {
             Self::NotFounded => write!(f, "it is not founded yet, or not joined yet"),
             Self::NoLeader => write!(f, "no leader is known"),
+            Self::NoMember => write!(f, "no member that holds its state can be reached"),
             Self::Restoring => write!(f, "the state is being restored"),
             Self::RolledBack(why) => write!(
                 f,
@@ -104,6 +117,7 @@ impl fmt::Display for Unavailable {
             Self::Storage { dir, why } => {
                 write!(f, "its log in {} cannot be opened: {why}", dir.display())
             }
+            Self::Refused { by, why } => write!(f, "{} refuses this client: {why}", by.short()),
             Self::NoQuorum {
                 have,
                 need,

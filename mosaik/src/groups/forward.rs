@@ -1,14 +1,16 @@
-//! Commands and queries on their way to the leader, from members that do not lead.
+//! Commands and queries on their way to the leader from members that do not lead, and to any member from clients.
 //!
-//! One stream for all of a member's requests: each carries a number, and is answered as soon as its answer is
+//! One stream for all requests of a member or client: each carries a number, and is answered as soon as its answer is
 //! known. When the stream breaks, whoever waits is told so and sends the command again elsewhere, with the session
 //! and sequence that it has.
 
 use std::{
     collections::BTreeMap,
+    future::pending,
     sync::{Arc, Mutex},
 };
 
+use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{
@@ -21,11 +23,11 @@ use super::{
     machine::Item,
     proposer::{Failed, Fate},
     reads::Found,
+    remote::{Answered, Standing, Standings},
     replica::Replica,
 };
 use crate::{
-    id::MemberId,
-    rt::{Tasks, lock},
+    rt::{Tasks, lock, watch},
     transport::{Halves, Link, LinkError, LinkReceiver, SendHalf},
     wire,
 };
@@ -37,29 +39,43 @@ const MAX_UNDER_WAY: usize = 8192;
 /// Bytes that are written at once, about: 64 KiB.
 const WRITE: usize = 64 * 1024;
 
-/// What is asked of a leader.
+/// What is asked: of a leader by other members, and of any member by clients.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-enum Request {
+pub(crate) enum Request {
     /// Apply this.
     Submit { id: u64, item: Item },
-    /// How far has the log to be applied for a query that is asked now?
+    /// How far has the log to be applied for a query that is asked now? Only members ask.
     Read { id: u64 },
+    /// Answer this query. Only clients ask.
+    Query { id: u64, query: Bytes },
 }
 
 /// What it answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-enum Response {
+pub(crate) enum Response {
     Submitted {
         id: u64,
         result: Fate,
     },
     Read {
         id: u64,
-        result: Result<Option<u64>, Failed>,
+        result: Found,
     },
+    Queried {
+        id: u64,
+        result: Answered,
+    },
+    /// How the group is doing; to clients, without being asked.
+    Standing(Standing),
 }
 
-/// The way to a leader. Clones share it.
+/// What answers the requests of a stream.
+pub(crate) trait Serve: Send + Sync + 'static {
+    /// Answers a request.
+    fn answer(self: Arc<Self>, request: Request) -> BoxFuture<'static, Response>;
+}
+
+/// The way to a member that answers. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Forwarding {
     requests: mpsc::Sender<Request>,
@@ -72,11 +88,16 @@ struct Waiting {
     closed: bool,
     submitted: BTreeMap<u64, oneshot::Sender<Fate>>,
     reads: BTreeMap<u64, oneshot::Sender<Found>>,
+    queries: BTreeMap<u64, oneshot::Sender<Answered>>,
 }
 
 impl Forwarding {
-    /// Uses a stream to a leader, until it breaks.
-    pub(crate) fn start(halves: Halves, tasks: &Tasks) -> Self {
+    /// Uses a stream to a member, until it breaks. What it says of the group without being asked goes to `standing`.
+    pub(crate) fn start(
+        halves: Halves,
+        standing: watch::Sender<Option<Standing>>,
+        tasks: &Tasks,
+    ) -> Self {
         let (requests, queue) = mpsc::channel(BACKLOG);
         let waiting = Arc::new(Mutex::new(Waiting::default()));
         let forwarding = Self {
@@ -91,7 +112,7 @@ impl Forwarding {
             let mut half = tx.into_half();
             let mut queue = queue;
             let sent = send(&mut half, &mut queue, &guard.0);
-            let received = receive(rx, &guard.0);
+            let received = receive(rx, &guard.0, &standing);
             tokio::select! {
                 biased;
                 result = received => debug!(?result, "a way to the leader is gone"),
@@ -119,6 +140,21 @@ impl Forwarding {
     pub(crate) async fn read(&self) -> Found {
         self.ask(|waiting| &mut waiting.reads, |id| Request::Read { id })
             .await
+    }
+
+    /// Asks a member to answer a query.
+    pub(crate) async fn query(&self, query: Bytes) -> Answered {
+        self.ask(
+            |waiting| &mut waiting.queries,
+            |id| Request::Query { id, query },
+        )
+        .await
+    }
+
+    /// Whether nobody waits for an answer.
+    pub(crate) fn is_idle(&self) -> bool {
+        let waiting = lock(&self.waiting);
+        waiting.submitted.is_empty() && waiting.queries.is_empty()
     }
 
     /// Sends a request, and waits for its answer among those of its kind.
@@ -163,6 +199,7 @@ impl Drop for Guard {
         waiting.closed = true;
         waiting.submitted.clear();
         waiting.reads.clear();
+        waiting.queries.clear();
     }
 }
 
@@ -191,12 +228,13 @@ async fn send(
 async fn receive(
     mut rx: LinkReceiver<Response>,
     waiting: &Mutex<Waiting>,
+    standing: &watch::Sender<Option<Standing>>,
 ) -> Result<(), LinkError> {
+    // Who asked may have gone.
     while let Some(response) = rx.recv().await? {
         match response {
             Response::Submitted { id, result } => {
                 if let Some(reply) = lock(waiting).submitted.remove(&id) {
-                    // Who asked may have gone.
                     drop(reply.send(result));
                 }
             }
@@ -205,16 +243,22 @@ async fn receive(
                     drop(reply.send(result));
                 }
             }
+            Response::Queried { id, result } => {
+                if let Some(reply) = lock(waiting).queries.remove(&id) {
+                    drop(reply.send(result));
+                }
+            }
+            Response::Standing(now) => drop(standing.send_replace(Some(now))),
         }
     }
     Ok(())
 }
 
-/// Answers the requests of a member that does not lead.
+/// Answers the requests of a stream, and says how the group is doing whenever that changes.
 pub(crate) async fn serve(
-    replica: &Arc<Replica>,
-    from: MemberId,
+    service: &Arc<impl Serve>,
     halves: Halves,
+    mut standings: Option<Standings>,
 ) -> Result<(), LinkError> {
     let Link { tx, mut rx } = Link::<Response, Request>::resume(halves, wire::MAX_FRAME);
     let mut half = tx.into_half();
@@ -232,28 +276,51 @@ pub(crate) async fn serve(
                 }
                 half.write_all(&bytes).await?;
             }
+            standing = changed(&mut standings) => {
+                let response = Response::Standing(standing);
+                half.write_all(&wire::encode_frame(&response, wire::MAX_FRAME)?).await?;
+            }
             request = rx.recv(), if under_way.len() < MAX_UNDER_WAY => {
                 let Some(request) = request? else {
                     return Ok(());
                 };
-                under_way.push(answer(replica.clone(), from, request));
+                under_way.push(service.clone().answer(request));
             }
         }
     }
 }
 
-fn answer(replica: Arc<Replica>, from: MemberId, request: Request) -> BoxFuture<'static, Response> {
-    async move {
-        match request {
-            Request::Submit { id, item } => {
-                let result = replica.submit_for(from, item).await;
-                Response::Submitted { id, result }
-            }
-            Request::Read { id } => {
-                let result = replica.read_index().await;
-                Response::Read { id, result }
+/// How the group is doing, once that has changed.
+async fn changed(standings: &mut Option<Standings>) -> Standing {
+    let next = match standings {
+        Some(standings) => standings.next().await,
+        None => None,
+    };
+    match next {
+        Some(standing) => standing,
+        None => pending().await,
+    }
+}
+
+/// A leader answers the members that do not lead.
+impl Serve for Replica {
+    fn answer(self: Arc<Self>, request: Request) -> BoxFuture<'static, Response> {
+        async move {
+            match request {
+                Request::Submit { id, item } => {
+                    let result = self.submit_for(item).await;
+                    Response::Submitted { id, result }
+                }
+                Request::Read { id } => {
+                    let result = self.read_index().await;
+                    Response::Read { id, result }
+                }
+                Request::Query { id, .. } => {
+                    let result = Err(Failed::Malformed);
+                    Response::Queried { id, result }
+                }
             }
         }
+        .boxed()
     }
-    .boxed()
 }

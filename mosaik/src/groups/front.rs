@@ -22,7 +22,7 @@ use super::{
     proto::{
         founding::{
             Founding,
-            charter::{Charter, Epoch},
+            charter::{Charter, Digest, Epoch},
             message::{Config, Input, Message, Output, Record},
             status,
             verdict::Claim,
@@ -34,6 +34,7 @@ use super::{
         timing::Timing,
     },
     raft,
+    remote::Clients,
     replica::Replica,
     shared::Shared,
 };
@@ -65,6 +66,7 @@ pub(crate) struct Front {
     news: Notify,
     /// What runs here, for the streams of others.
     serving: watch::Sender<Option<Arc<Replica>>>,
+    clients: Clients,
 }
 
 #[derive(Debug)]
@@ -201,6 +203,7 @@ impl Front {
             core: Mutex::new(core),
             news: Notify::new(),
             serving: watch::Sender::new(None),
+            clients: Clients::default(),
         };
         front.begin(me, record);
         Arc::new(front)
@@ -265,6 +268,16 @@ impl Front {
     /// The group's key.
     pub(crate) fn key(&self) -> &[u8; 32] {
         &self.settled.key
+    }
+
+    /// What this member takes the group's state, commands and queries for.
+    pub(crate) fn fingerprint(&self) -> Digest {
+        self.settled.terms.fingerprint
+    }
+
+    /// The clients that this member serves.
+    pub(super) fn clients(&self) -> &Clients {
+        &self.clients
     }
 
     /// What this member says of itself.
@@ -510,7 +523,7 @@ impl Front {
                 Ok(())
             }
             (Kind::Forward, Some(_)) => {
-                let served = forward::serve(&replica, from, halves);
+                let served = forward::serve(&replica, halves, None);
                 self.while_served(&replica, served).await
             }
             (Kind::Follow { applied }, _) => {
@@ -526,7 +539,7 @@ impl Front {
 
     /// Serves a stream from a replica for as long as that is the one that runs here. Whoever opened it opens another
     /// one then: a replica that was stopped would answer for ever that it is.
-    async fn while_served(
+    pub(super) async fn while_served(
         &self,
         replica: &Arc<Replica>,
         served: impl Future<Output = Result<(), LinkError>>,

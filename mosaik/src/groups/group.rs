@@ -1,32 +1,21 @@
 //! A handle of a group.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
-
-use bytes::Bytes;
-use futures::FutureExt as _;
-use serde::de::DeserializeOwned;
+use std::{fmt, time::Duration};
 
 use super::{
-    client::Client,
+    caller::{Caller, count_of, decode_all, encode},
     condition::When,
     driver::Stop,
     error::{GroupError, RecoverError, TransferError, Unavailable},
     event::Events,
     handle::{self, Joined},
-    machine::{Local, MAX_COMMANDS, StateMachine},
-    pending::Pending,
-    status::{GroupExplanation, Phase},
+    machine::{Local, StateMachine},
+    shared::Shared,
+    status::GroupExplanation,
 };
 use crate::{
     id::{GroupId, PeerId},
-    rt, wire,
+    rt,
 };
 
 /// A version of a group's state: the index of the log entry that was applied last.
@@ -78,7 +67,8 @@ impl<M: StateMachine> Group<M> {
     /// # Errors
     /// See [`GroupError`]; after [`GroupError::Timeout`] the command is still under way.
     pub async fn execute(&self, command: M::Command) -> Result<M::Output, GroupError> {
-        self.run(1, encode(&[command])?, decode_all).await
+        let commands = encode(&[command])?;
+        self.caller().run(1, commands, decode_all).await
     }
 
     /// Applies commands as one log entry, one after the other and with nothing in between, and returns their
@@ -91,10 +81,8 @@ impl<M: StateMachine> Group<M> {
         commands: impl IntoIterator<Item = M::Command>,
     ) -> Result<Vec<M::Output>, GroupError> {
         let commands: Vec<M::Command> = commands.into_iter().collect();
-        let count = u32::try_from(commands.len()).ok();
-        let count = count.filter(|count| *count <= MAX_COMMANDS);
-        let count = count.ok_or_else(|| too_many(commands.len()))?;
-        self.run_all(count, encode(&commands)?).await
+        let count = count_of(&commands)?;
+        self.caller().run_all(count, encode(&commands)?).await
     }
 
     /// Answers a query from a state that holds every command acknowledged before the query was asked, by anybody.
@@ -124,12 +112,7 @@ impl<M> Group<M> {
     /// # Errors
     /// See [`GroupError`].
     pub async fn read<R>(&self, look: impl FnOnce(&M) -> R) -> Result<R, GroupError> {
-        let shared = &self.joined.shared;
-        let ready = rt::timeout(self.timeout(), Client::read(shared)).await;
-        match ready {
-            Ok(ready) => ready?,
-            Err(_) => return Err(GroupError::Unavailable(self.unavailable())),
-        }
+        self.caller().read().await?;
         self.settled().await?;
         let unsettled = || GroupError::Unavailable(Unavailable::Restoring);
         self.local(look).ok_or_else(unsettled)
@@ -148,7 +131,7 @@ impl<M> Group<M> {
                 rt::sleep(RESTORING).await;
             }
         };
-        let restored = rt::timeout(self.timeout(), restored).await;
+        let restored = rt::timeout(self.joined.options.command_timeout, restored).await;
         restored.map_err(|_| GroupError::Unavailable(Unavailable::Restoring))
     }
 
@@ -180,17 +163,7 @@ impl<M> Group<M> {
 
     /// The members: voters and learners. Who merely follows is not among them.
     pub fn members(&self) -> Vec<Member> {
-        let status = self.joined.shared.status().borrow();
-        let Some(membership) = &status.membership else {
-            return Vec::new();
-        };
-        let members = membership.members();
-        let member = |member: &crate::id::MemberId| Member {
-            peer: member.peer,
-            voter: membership.votes(member),
-            leader: status.leader == Some(*member),
-        };
-        members.iter().map(member).collect()
+        members(&self.joined.shared)
     }
 
     /// The version of the state here.
@@ -275,58 +248,11 @@ impl<M> Group<M> {
         self.when().ended().await;
     }
 
-    /// Applies `count` encoded commands as one entry; each returns a `T`.
-    pub(super) async fn run_all<T: DeserializeOwned + Send + 'static>(
-        &self,
-        count: u32,
-        commands: Bytes,
-    ) -> Result<Vec<T>, GroupError> {
-        self.run(count, commands, move |mut outputs: &[u8]| {
-            let mut decoded = Vec::with_capacity(count as usize);
-            for _ in 0..count {
-                let (output, rest) = decode(outputs)?;
-                decoded.push(output);
-                outputs = rest;
-            }
-            finished(outputs)?;
-            Ok(decoded)
-        })
-        .await
-    }
-
-    /// Applies `count` encoded commands as one entry. `finish` makes what they return of their encoded outputs.
-    pub(super) async fn run<T: Send + 'static>(
-        &self,
-        count: u32,
-        commands: Bytes,
-        finish: impl FnOnce(&[u8]) -> Result<T, GroupError> + Send + 'static,
-    ) -> Result<T, GroupError> {
-        let sent = Arc::new(AtomicBool::new(false));
-        let shared = self.joined.shared.clone();
-        let executing = Client::execute(shared, count, commands, sent.clone());
-        let mut executing = async move { finish(&executing.await?) }.boxed();
-        let after = self.timeout();
-        match rt::timeout(after, &mut executing).await {
-            Ok(result) => result,
-            Err(_) if sent.load(Ordering::Relaxed) => {
-                let pending = Pending::new(executing, after, self.joined.shared.tasks());
-                Err(GroupError::Timeout(pending))
-            }
-            Err(_) => Err(GroupError::Unavailable(self.unavailable())),
-        }
-    }
-
-    fn timeout(&self) -> Duration {
-        self.joined.options.command_timeout
-    }
-
-    fn unavailable(&self) -> Unavailable {
-        let status = self.joined.shared.status().borrow();
-        let founding = matches!(status.phase, Phase::Opening | Phase::Founding(_));
-        match &status.unavailable {
-            Some(why) => why.clone(),
-            None if founding => Unavailable::NotFounded,
-            None => Unavailable::NoLeader,
+    pub(super) fn caller(&self) -> Caller {
+        Caller {
+            shared: self.joined.shared.clone(),
+            timeout: self.joined.options.command_timeout,
+            connected: None,
         }
     }
 }
@@ -348,47 +274,17 @@ pub struct Member {
     pub leader: bool,
 }
 
-/// Commands one after the other.
-fn encode<T: serde::Serialize>(commands: &[T]) -> Result<Bytes, GroupError> {
-    let mut bytes = Vec::new();
-    for command in commands {
-        bytes = append(bytes, command)?;
-    }
-    Ok(bytes.into())
-}
-
-/// The bytes, with an encoded value behind them.
-pub(super) fn append<T: serde::Serialize>(
-    bytes: Vec<u8>,
-    value: &T,
-) -> Result<Vec<u8>, GroupError> {
-    postcard::to_extend(value, bytes).map_err(|error| GroupError::Encoding(error.to_string()))
-}
-
-/// The batch is larger than one may be.
-pub(super) fn too_many(len: usize) -> GroupError {
-    GroupError::TooLarge {
-        len,
-        limit: MAX_COMMANDS as usize,
-        unit: "commands",
-    }
-}
-
-/// A value that fills `bytes`.
-pub(super) fn decode_all<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, GroupError> {
-    let (value, rest) = decode(bytes)?;
-    finished(rest)?;
-    Ok(value)
-}
-
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), GroupError> {
-    postcard::take_from_bytes(bytes).map_err(|error| GroupError::Encoding(error.to_string()))
-}
-
-fn finished(rest: &[u8]) -> Result<(), GroupError> {
-    if rest.is_empty() {
-        return Ok(());
-    }
-    let extra = wire::DecodeError::Trailing { extra: rest.len() };
-    Err(GroupError::Encoding(extra.to_string()))
+/// The members of a group, as far as is known.
+pub(super) fn members(shared: &Shared) -> Vec<Member> {
+    let status = shared.status().borrow();
+    let Some(membership) = &status.membership else {
+        return Vec::new();
+    };
+    let members = membership.members();
+    let member = |member: &crate::id::MemberId| Member {
+        peer: member.peer,
+        voter: membership.votes(member),
+        leader: status.leader == Some(*member),
+    };
+    members.iter().map(member).collect()
 }

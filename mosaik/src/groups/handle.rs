@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     marker::PhantomData,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
@@ -13,13 +13,16 @@ use tracing::{Instrument as _, info_span, warn};
 
 use super::{
     bonds::Bonds,
+    caller::Caller,
     driver::{Driver, Ending, Parts, Stop},
     error::{Refusal, Unavailable},
     group::Group,
+    group_client::GroupClient,
     machine::{Application, Hosted, Local, Machine, StateMachine},
     options::{Durability, Options, Preference},
     proto::founding::message::Awaited,
     raft::Slots,
+    remote::{Connected, Connector},
     shared::{Ended, Shared},
     status::{GroupExplanation, Phase},
     storage::Storage,
@@ -90,6 +93,8 @@ struct State {
     opening: bool,
     /// Whether the node stops: nothing is opened any more.
     stopping: bool,
+    /// What the handles of this node's clients share.
+    clients: Vec<Weak<Shared>>,
 }
 
 /// A group that this node takes part in.
@@ -146,6 +151,12 @@ impl Groups {
         self.builder(name).join()
     }
 
+    /// Connects to the group of this name as a client, with default options and a state machine written by hand: this
+    /// node holds no replica.
+    pub fn connect<M: StateMachine>(&self, name: impl Into<String>) -> GroupClient<M> {
+        self.builder(name).connect()
+    }
+
     /// Follows the group of this name, with default options and a state machine written by hand: never votes.
     pub fn observe<M: StateMachine>(&self, name: impl Into<String>) -> Group<M> {
         self.builder(name).observe()
@@ -181,6 +192,12 @@ impl Groups {
         };
         if rt::timeout(HAND_OVER, ended).await.is_err() {
             warn!("not every group was handed over in time");
+        }
+        for client in self.clients() {
+            client.end(Ended::Closed);
+            client
+                .status()
+                .send_modify(|status| status.end("left".into()));
         }
         let says_goodbye = !joined.is_empty();
         for group in joined {
@@ -259,14 +276,68 @@ impl Groups {
         Group::new(joined, local)
     }
 
+    /// Connects a client to a group.
+    fn client<M: Application>(&self, name: &str, options: &Options) -> Caller {
+        let timeout = options.command_timeout;
+        // Where the log is kept is the members' business.
+        let options = Options {
+            durable: Durability::IfPossible,
+            ..options.clone()
+        };
+        let founders = self.inner.config.founders;
+        let settled = match M::interface().fingerprint() {
+            Ok(fingerprint) => options.settle(founders, false, fingerprint),
+            Err(why) => Err(Refusal::BadOptions(why.to_string())),
+        };
+        let settled = match settled {
+            Ok(settled) => settled,
+            Err(why) => return self.refused_client(name, timeout, why),
+        };
+        let tasks = self.inner.tasks.child();
+        let shared = Shared::new(name, self.inner.peer, Vec::new(), &tasks);
+        {
+            let mut state = lock(&self.inner.state);
+            state.clients.retain(|client| client.strong_count() > 0);
+            state.clients.push(Arc::downgrade(&shared));
+        }
+        let connector = Connector {
+            shared: shared.clone(),
+            bonds: self.inner.bonds.clone(),
+            key: settled.key,
+            fingerprint: settled.terms.fingerprint,
+            tasks: tasks.clone(),
+        };
+        let span = info_span!("client", name);
+        tasks.spawn(connector.run().instrument(span));
+        Caller {
+            timeout,
+            connected: Some(Connected::new(shared.clone(), tasks)),
+            shared,
+        }
+    }
+
+    /// A client that answers every call with why it is refused.
+    fn refused_client(&self, name: &str, timeout: Duration, why: Refusal) -> Caller {
+        warn!(group = name, %why, "the client is refused");
+        let shared = Shared::new(name, self.inner.peer, Vec::new(), &self.inner.tasks);
+        shared.refuse(why);
+        Caller {
+            shared,
+            timeout,
+            connected: None,
+        }
+    }
+
+    fn clients(&self) -> Vec<Arc<Shared>> {
+        let state = lock(&self.inner.state);
+        state.clients.iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// A handle that answers every call with why it is refused.
     fn refused<M: Application>(&self, name: &str, options: Options, why: Refusal) -> Group<M> {
         warn!(group = name, %why, "the group is refused");
         let shared = Shared::new(name, self.inner.peer, Vec::new(), &self.inner.tasks);
-        shared.end(Ended::Refused(why.clone()));
-        shared
-            .status()
-            .send_modify(|status| status.phase = Phase::Ended(why.to_string()));
+        shared.refuse(why);
         let local = Hosted::<M>::new().local();
         let joined = Joined {
             shared,
@@ -381,10 +452,10 @@ impl Driving {
                 Ending::Storage(why) => (why, None),
             };
             let mut status = self.shared.status().borrow().clone();
-            status.online = false;
-            status.leader = None;
             let Some(ended) = ended else {
                 warn!(why = text, "the group waits for its storage");
+                status.online = false;
+                status.leader = None;
                 status.phase = Phase::Founding(format!("storage failed: {text}"));
                 self.shared.set_status(status);
                 rt::sleep(rt::jitter(REOPEN)).await;
@@ -393,8 +464,7 @@ impl Driving {
             if let Ended::Stopped(why) = &ended {
                 warn!(why, "the replica stopped for good");
             }
-            status.phase = Phase::Ended(text);
-            status.unavailable = None;
+            status.end(text);
             // Whoever sees the status end may join again at once, and finds the old handle ended.
             lock(&self.groups.inner.state)
                 .joined
@@ -524,6 +594,19 @@ impl<M: Application> GroupBuilder<M> {
     /// Follows the group: never votes.
     pub fn observe(self) -> Group<M> {
         self.enter(false)
+    }
+
+    /// Connects to the group as a client, which holds no replica of it and is no member.
+    ///
+    /// The options that count are `key`, which has to be the members', and `command_timeout`.
+    pub fn connect(self) -> GroupClient<M> {
+        let Options {
+            command_timeout, ..
+        } = self.options;
+        GroupClient::new(match self.refused {
+            Some(why) => self.groups.refused_client(&self.name, command_timeout, why),
+            None => self.groups.client::<M>(&self.name, &self.options),
+        })
     }
 
     fn enter(self, writer: bool) -> Group<M> {

@@ -16,9 +16,11 @@
 //!   [`builder`](Groups::builder) holds the options.
 //! - [`macro@crate::group`] declares a group on its state; [`StateMachine`] is a state written by hand.
 //! - [`Group`] is a handle: commands, queries, conditions, events, and an explanation of what it waits for.
+//! - [`GroupClient`] is the same for a node that holds no replica.
 
 mod bonds;
 mod call;
+mod caller;
 mod client;
 mod clock;
 mod condition;
@@ -30,6 +32,7 @@ mod follow;
 mod forward;
 mod front;
 mod group;
+mod group_client;
 mod handle;
 mod machine;
 mod notes;
@@ -40,6 +43,7 @@ mod proposer;
 mod proto;
 mod raft;
 mod reads;
+mod remote;
 mod replica;
 mod route;
 mod shared;
@@ -53,10 +57,11 @@ pub use declared::DeclaredGroup;
 pub use error::{GroupError, RecoverError, Refusal, TransferError, Unavailable};
 pub use event::{Event, Events};
 pub use group::{Group, Member, Version};
+pub use group_client::GroupClient;
 pub use handle::{GroupBuilder, Groups};
 pub use machine::{Application, Ctx, StateMachine};
 #[doc(hidden)]
-pub use machine::{AskError, Interface, Reply, Unencodable, Unknown, number};
+pub use machine::{AskError, Here, Interface, Reply, Unencodable, Unknown, number};
 pub use options::{Durability, Options, Preference};
 pub use pending::Pending;
 pub use status::GroupExplanation;

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use super::{
     bonds::Clocks,
     clock::Clock,
-    machine::{Item, Machine, Store},
+    machine::{Item, Machine, QueryError, Store},
     progress::Progress,
     proposer::{Failed, Fate, Proposer},
     proto::founding::charter::Epoch,
@@ -22,7 +22,7 @@ pub(crate) struct Replica {
     log: GroupLog,
     store: Store,
     progress: Arc<Progress>,
-    /// Checks what others want applied.
+    /// Checks what others want applied, and answers their queries.
     checker: Box<dyn Machine>,
     raft: Option<Raft>,
 }
@@ -126,16 +126,27 @@ impl Replica {
         told.await.unwrap_or(Err(Failed::Unknown))
     }
 
-    /// Proposes an item of another member, if it can be applied at all.
-    pub(crate) async fn submit_for(&self, from: MemberId, item: Item) -> Fate {
-        match &item {
+    /// Proposes an item of another member, or of a client that it serves, if it can be applied at all.
+    pub(crate) async fn submit_for(&self, item: Item) -> Fate {
+        self.check(&item)?;
+        self.submit(item).await
+    }
+
+    /// Whether an item of somebody else can be applied at all.
+    pub(crate) fn check(&self, item: &Item) -> Result<(), Failed> {
+        let is_sound = match item {
             Item::Commands {
                 count, commands, ..
-            } if self.checker.check(*count, commands).is_err() => Err(Failed::Malformed),
-            Item::Open { peer } if *peer != from.peer => Err(Failed::Malformed),
-            Item::Verdict { .. } => Err(Failed::Malformed),
-            _ => self.submit(item).await,
-        }
+            } => self.checker.check(*count, commands).is_ok(),
+            Item::Verdict { .. } => false,
+            _ => true,
+        };
+        is_sound.then_some(()).ok_or(Failed::Malformed)
+    }
+
+    /// Answers a query from the state as it is here.
+    pub(crate) fn query(&self, query: &[u8]) -> Result<Vec<u8>, QueryError> {
+        self.checker.query(query)
     }
 
     /// How far the log has to be applied for a query that is asked now.

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures::FutureExt as _;
 use tokio::sync::Mutex;
 
@@ -13,11 +14,12 @@ use super::{
     proposer::{Failed, Fate},
     proto::founding::charter::Epoch,
     reads::Found,
+    remote::{Answered, Remote},
     replica::Replica,
 };
 use crate::{
     id::MemberId,
-    rt::{self, Tasks},
+    rt::{self, Tasks, watch},
     transport::{Halves, Link, LinkError},
 };
 
@@ -33,6 +35,8 @@ pub(crate) enum Route {
     Here(Arc<Replica>),
     /// Another one does.
     There(Arc<There>),
+    /// This node is no member: one that is passes on what it is sent.
+    Remote(Arc<Remote>),
 }
 
 /// The way to a leader that is another member.
@@ -70,14 +74,16 @@ impl Route {
         match self {
             Self::Here(replica) => replica.epoch(),
             Self::There(there) => there.epoch,
+            Self::Remote(remote) => remote.epoch(),
         }
     }
 
-    /// Whom it leads to.
+    /// Whom it leads to: the leader, or the member that serves a client.
     pub(crate) fn leader(&self) -> MemberId {
         match self {
             Self::Here(replica) => replica.me(),
             Self::There(there) => there.leader,
+            Self::Remote(remote) => remote.member(),
         }
     }
 
@@ -86,6 +92,16 @@ impl Route {
         match self {
             Self::Here(replica) => replica.submit(item).await,
             Self::There(there) => there.forwarding().await?.submit(item).await,
+            Self::Remote(remote) => remote.submit(item).await,
+        }
+    }
+
+    /// Has a member answer a query, for a client without a replica.
+    pub(crate) async fn query(&self, query: Bytes) -> Answered {
+        match self {
+            Self::Remote(remote) => remote.query(query).await,
+            // A member has a state of its own.
+            Self::Here(_) | Self::There(_) => Err(Failed::Malformed),
         }
     }
 
@@ -94,6 +110,8 @@ impl Route {
         match self {
             Self::Here(replica) => replica.read_index().await,
             Self::There(there) => there.forwarding().await?.read().await,
+            // A client has no state that it could read.
+            Self::Remote(_) => Err(Failed::Malformed),
         }
     }
 }
@@ -135,7 +153,9 @@ impl There {
             kind: Kind::Forward,
         };
         let halves = self.front.open(header).await?;
-        Ok(Forwarding::start(halves, &self.tasks))
+        // Leaders tell members how the group is doing in other ways.
+        let (told, _) = watch::channel(None);
+        Ok(Forwarding::start(halves, told, &self.tasks))
     }
 }
 

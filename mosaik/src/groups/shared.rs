@@ -10,6 +10,7 @@ use super::{
     proposer::Failed,
     proto::founding::message::Awaited,
     reads::Reads,
+    remote::Remote,
     route::Route,
     status::GroupStatus,
 };
@@ -181,6 +182,24 @@ impl Shared {
         });
     }
 
+    /// A client is served by this member from now on, or by none.
+    pub(crate) fn serve_by(&self, remote: Option<&Arc<Remote>>) {
+        self.route.send_if_modified(|current| {
+            let Ok(known) = current else {
+                return false;
+            };
+            let same = match (&*known, remote) {
+                (None, None) => true,
+                (Some(Route::Remote(known)), Some(remote)) => Arc::ptr_eq(known, remote),
+                _ => false,
+            };
+            if !same {
+                *known = remote.cloned().map(Route::Remote);
+            }
+            !same
+        });
+    }
+
     /// No more commands, for this reason; the first stays.
     pub(crate) fn end(&self, ended: Ended) {
         let superseded = ended == Ended::Superseded;
@@ -193,6 +212,13 @@ impl Shared {
             }
             first
         });
+    }
+
+    /// This node may not take part, for this reason.
+    pub(crate) fn refuse(&self, why: Refusal) {
+        let text = why.to_string();
+        self.end(Ended::Refused(why));
+        self.status.send_modify(|status| status.end(text));
     }
 
     /// How the group is doing.

@@ -74,6 +74,10 @@ pub(crate) enum Phase {
     Learner,
     /// Its disk went back: it waits to be taken in anew.
     RolledBack,
+    /// No member, but a client that no member serves.
+    Connecting,
+    /// The same, served by this one.
+    Client(MemberId),
     /// Another charter lives on.
     Superseded,
     /// It has ended, for this reason.
@@ -154,6 +158,14 @@ impl fmt::Display for GroupExplanation {
 }
 
 impl GroupStatus {
+    /// This node takes part no longer.
+    pub(crate) fn end(&mut self, why: String) {
+        self.phase = Phase::Ended(why);
+        self.online = false;
+        self.leader = None;
+        self.unavailable = None;
+    }
+
     fn membership(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(membership) = &self.membership else {
             return Ok(());
@@ -194,6 +206,11 @@ impl GroupStatus {
             } => writeln!(f, "  follows {source}, outside the membership")?,
             Phase::Voter => writeln!(f, "  this member votes")?,
             Phase::Learner => writeln!(f, "  this member learns, and does not vote")?,
+            Phase::Connecting => writeln!(
+                f,
+                "  a client: no member that holds the state can be reached yet"
+            )?,
+            Phase::Client(member) => writeln!(f, "  a client, served by {member}")?,
             Phase::RolledBack => writeln!(f, "  taken in as this member no longer")?,
             Phase::Superseded => writeln!(
                 f,

@@ -77,6 +77,16 @@ fn one_founder_survives_crashes() {
 }
 
 #[test]
+fn clients_survive_crashes_of_whoever_serves_them() {
+    survive("durable, 3, and clients", 10_000, 10);
+}
+
+#[test]
+fn clients_of_groups_that_rest_survive_partitions_and_pauses() {
+    survive("lazy, volatile, 5, and clients", 11_000, 4);
+}
+
+#[test]
 fn followers_see_everything_and_find_another_to_follow() {
     let (before, after) = followers(20);
     println!("seen by 20 followers within {before:?}, within {after:?} after a crash");

@@ -86,6 +86,13 @@ async fn main() -> anyhow::Result<()> {
     assert_eq!(book.all().await?[0], order);
     assert_eq!(book.owned(order.clone()).await?, Some(order.clone()));
     assert_eq!(book.local().owned(order.clone()), Some(order));
+    let client = Book::connect(&network);
+    let order = Order { id: 1 };
+    assert_eq!(client.find(&order, &[1, 2], "abc", 4).await?, (true, 9));
+    assert_eq!(client.owned(order.clone()).await?, Some(order.clone()));
+    assert_eq!(client.twelve(1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, [0, 0, 0, 9]).await?, 20);
+    client.r#move().await?;
+    assert_eq!(client.place(order).await?, Err("full".into()));
     let clone = book.clone();
     let running = tokio::spawn(async move { clone.place_many(Vec::new()).await });
     assert_eq!(running.await??, []);

@@ -76,6 +76,14 @@ async fn main() -> anyhow::Result<()> {
     bank.when().leader().await;
     bank.when().reaches(bank.version()).await;
     assert!(u64::from(bank.version()) > 0);
+    let client = Bank::connect(&network);
+    client.when().online().await;
+    assert_eq!(client.deposit("alice".into(), 1).await?, 101);
+    assert_eq!(client.balance("alice").await?, Some(101));
+    let (a, b) = client.batch().deposit("a".into(), 1).deposit("b".into(), 2).await?;
+    assert_eq!((a, b), (8, 8));
+    assert_eq!(client.deposit_many([("a".into(), 1)]).await?, vec![9]);
+    assert_eq!((client.total().await?, client.leader()), (118, bank.leader()));
     network.shutdown().await;
     Ok(())
 }

@@ -93,6 +93,11 @@ async fn main() -> anyhow::Result<()> {
     let ((), none, many) = store.batch().clear().put("c".into(), 3).put("d".into(), 4).await?;
     assert_eq!(((), none, many), ((), None, Some(4)));
     assert_eq!(store.local().find("c"), Some(3));
+    let client: StoreClient<u64, 1> = Store::connect(&network);
+    assert_eq!(client.find("c").await?, Some(3));
+    let ((), none) = client.batch().clear().put("e".into(), 5).await?;
+    assert_eq!(((), none), ((), None));
+    assert!(client.has(&5).await?);
     assert_eq!(mosaik::declarations().len(), 1);
     let calc: CalcGroup<u64> = Calc::join(&network);
     calc.when().online().await;

@@ -40,21 +40,24 @@ impl Bonds {
     /// in order: who answers a question has heard all before it.
     pub(crate) async fn flush(&self, limit: Duration) {
         let lines = self.lines();
-        let flushed = rt::timeout(limit, join_all(lines.iter().map(flush))).await;
+        let flushed = rt::timeout(limit, join_all(lines.iter().map(Line::flush))).await;
         if flushed.is_err() {
             tracing::debug!("not every peer has heard the last of the groups here");
         }
     }
 }
 
-async fn flush(line: &Line) {
-    let question = line.echoes.ask();
-    let mut heard = line.echoes.heard.subscribe();
-    line.tell(Control::Echo { question });
-    tokio::select! {
-        biased;
-        // The sender lives as long as the line.
-        Ok(_) = heard.wait_for(|heard| *heard >= question) => {}
-        _ = line.connection.closed() => {}
+impl Line {
+    /// Waits until the other end has heard what was said to it before, or is gone.
+    pub(crate) async fn flush(&self) {
+        let question = self.echoes.ask();
+        let mut heard = self.echoes.heard.subscribe();
+        self.tell(Control::Echo { question });
+        tokio::select! {
+            biased;
+            // The sender lives as long as the line.
+            Ok(_) = heard.wait_for(|heard| *heard >= question) => {}
+            _ = self.connection.closed() => {}
+        }
     }
 }

@@ -28,6 +28,11 @@ pub(crate) enum Header {
     Control,
     /// A stream of a group.
     Group(GroupHeader),
+    /// Commands and queries of a client of a group, which has no bond.
+    Client {
+        /// The group.
+        group: GroupId,
+    },
 }
 
 /// What a stream of a group is for. Whoever is not `to` exactly, or does not hold the charter, refuses it.

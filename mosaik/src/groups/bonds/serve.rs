@@ -87,9 +87,20 @@ async fn stream(
         halves.0.reset(code);
         halves.1.0.stop(code);
     };
-    let Header::Group(header) = header else {
-        refuse(&mut halves, CloseCode::Malformed);
-        return Ok(());
+    let header = match header {
+        Header::Group(header) => header,
+        Header::Client { group } => {
+            let (front, line) = (bonds.front(&group), bonds.line(connection));
+            let (Some(front), Some(line)) = (front, line) else {
+                refuse(&mut halves, CloseCode::NotFound);
+                return Ok(());
+            };
+            return front.serve_client(line, halves).await;
+        }
+        Header::Control => {
+            refuse(&mut halves, CloseCode::Malformed);
+            return Ok(());
+        }
     };
     let front = bonds.front(&header.group);
     let front = front.filter(|front| {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     discovery::{Catalog, Discovery, GroupInfo, RendezvousStatus},
-    groups::front::Front,
+    groups::{front::Front, remote},
     id::{GroupId, PeerId},
     rt::{self, Instant, Tasks, lock, watch},
     transport::{CloseCode, Connection, Pool},
@@ -47,6 +47,8 @@ struct Inner {
     state: Mutex<State>,
     /// Counts changes of the groups of this node.
     groups: watch::Sender<u64>,
+    /// Counts the control streams that were opened.
+    opened: watch::Sender<u64>,
     beats: Beats,
     clocks: Clocks,
     /// Something is to be said in the catalog.
@@ -103,6 +105,11 @@ impl Line {
         proof(key, &self.session, !self.connection.dialed(), group, boot)
     }
 
+    /// What one end of a client's stream on the connection proves that it knows `key` by.
+    pub(crate) fn proof_as(&self, key: &[u8; 32], end: remote::End, group: GroupId) -> [u8; 32] {
+        remote::proof(key, &self.session, end, group)
+    }
+
     fn own_proof(&self, key: &[u8; 32], group: GroupId, boot: u64) -> [u8; 32] {
         proof(key, &self.session, self.connection.dialed(), group, boot)
     }
@@ -122,6 +129,7 @@ impl Bonds {
             tasks: tasks.clone(),
             state: Mutex::default(),
             groups: watch::Sender::new(0),
+            opened: watch::Sender::new(0),
             beats: Beats::default(),
             clocks: Clocks::default(),
             announces: Notify::new(),
@@ -137,7 +145,7 @@ impl Bonds {
         bonds
     }
 
-    pub(super) fn pool(&self) -> &Pool {
+    pub(crate) fn pool(&self) -> &Pool {
         &self.inner.pool
     }
 
@@ -177,8 +185,21 @@ impl Bonds {
         links.map(|link| link.line.clone()).collect()
     }
 
+    /// The control stream of a connection, if it is open.
+    pub(crate) fn line(&self, connection: &Connection) -> Option<Line> {
+        let state = self.state();
+        let link = state.links.get(&connection.peer());
+        let link = link.filter(|link| link.line.connection.stable_id() == connection.stable_id());
+        link.map(|link| link.line.clone())
+    }
+
+    /// Tells when a control stream was opened.
+    pub(crate) fn line_changes(&self) -> watch::Receiver<u64> {
+        self.inner.opened.subscribe()
+    }
+
     /// Tells when the groups of this node change.
-    pub(super) fn group_changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn group_changes(&self) -> watch::Receiver<u64> {
         self.inner.groups.subscribe()
     }
 
@@ -224,6 +245,11 @@ impl Bonds {
     /// The other live peers.
     pub(crate) fn catalog(&self) -> Catalog {
         self.inner.discovery.catalog()
+    }
+
+    /// The same, as they come and go.
+    pub(crate) fn catalogs(&self) -> watch::Receiver<Catalog> {
+        self.inner.discovery.snapshots()
     }
 
     /// Whether the rendezvous of this machine was looked up, if there is one.
@@ -298,6 +324,7 @@ impl Bonds {
             }
         }
         drop(state);
+        self.inner.opened.send_modify(|opened| *opened += 1);
         (line, messages)
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Ctx, Interface, StateMachine};
+use super::{Ctx, Here, Interface, StateMachine};
 use crate::wire::{self, DecodeError};
 
 /// Bytes of outputs of one batch beyond which it counts as a panic: 8 MiB, so that a frame holds them.
@@ -41,9 +41,9 @@ pub trait Application: Default + Send + Sync + 'static {
         reply: &mut Reply,
     ) -> Result<(), Unencodable>;
 
-    /// Answers a query.
+    /// Answers a query from the state that is here; only that keeps commands waiting.
     #[doc(hidden)]
-    fn ask(&self, query: &[u8], reply: &mut Reply) -> Result<(), AskError>;
+    fn ask(here: &Here<'_, Self>, query: &[u8], reply: &mut Reply) -> Result<(), AskError>;
 
     /// The state as it is.
     #[doc(hidden)]
@@ -75,9 +75,10 @@ impl<M: StateMachine> Application for M {
         reply.put(&self.apply(ctx, command))
     }
 
-    fn ask(&self, query: &[u8], reply: &mut Reply) -> Result<(), AskError> {
+    fn ask(here: &Here<'_, M>, query: &[u8], reply: &mut Reply) -> Result<(), AskError> {
         let query = Unknown::unless(wire::decode(query))?;
-        Ok(reply.put(&self.query(query))?)
+        let answer = here.look(|state| state.query(query))?;
+        Ok(reply.put(&answer)?)
     }
 
     fn image(&self) -> M::Snapshot {
@@ -174,6 +175,9 @@ pub enum AskError {
     /// It is none of this version.
     #[error("not a query of this version: {0}")]
     Unknown(#[from] Unknown),
+    /// A command has panicked and is being undone: ask again once that is done.
+    #[error("the state is being restored")]
+    Restoring,
     /// Its answer cannot be encoded.
     #[error(transparent)]
     Answer(#[from] Unencodable),

@@ -41,10 +41,6 @@ pub(crate) trait Machine: fmt::Debug + Send + Sync {
     fn check(&self, count: u32, commands: &[u8]) -> Result<(), CheckError>;
 
     /// Answers a query.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for clients without a replica, to come")
-    )]
     fn query(&self, query: &[u8]) -> Result<Vec<u8>, QueryError>;
 
     /// Takes a snapshot; only that keeps commands waiting, not its encoding.
@@ -155,6 +151,9 @@ pub(crate) struct Local<M> {
     shared: Arc<Shared<M>>,
 }
 
+/// A hosted state, for a query to look at.
+pub struct Here<'a, M>(&'a Shared<M>);
+
 struct Shared<M> {
     slot: RwLock<Slot<M>>,
 }
@@ -213,6 +212,20 @@ impl<M> Local<M> {
     }
 }
 
+impl<M> Here<'_, M> {
+    /// What `look` makes of the state as it is. No command is applied before it returns.
+    ///
+    /// # Errors
+    /// While a command that panicked is being undone.
+    pub fn look<T>(&self, look: impl FnOnce(&M) -> T) -> Result<T, AskError> {
+        let slot = self.0.read();
+        if slot.torn {
+            return Err(AskError::Restoring);
+        }
+        Ok(look(&slot.state))
+    }
+}
+
 impl<M> Shared<M> {
     /// What happens to the state under the lock is caught, so that a lock is never poisoned by half a change.
     fn read(&self) -> RwLockReadGuard<'_, Slot<M>> {
@@ -265,13 +278,10 @@ impl<M: Application> Machine for Hosted<M> {
     fn query(&self, query: &[u8]) -> Result<Vec<u8>, QueryError> {
         let answered = guarded(|| {
             let mut reply = Reply::default();
-            let slot = self.shared.read();
-            if slot.torn {
-                return Err(QueryError::Restoring);
-            }
-            match slot.state.ask(query, &mut reply) {
+            match M::ask(&Here(&self.shared), query, &mut reply) {
                 Ok(()) => Ok(reply.0),
                 Err(AskError::Unknown(why)) => Err(QueryError::Unknown(why)),
+                Err(AskError::Restoring) => Err(QueryError::Restoring),
                 Err(AskError::Answer(why)) => Err(QueryError::Answer(why)),
             }
         });
@@ -368,6 +378,12 @@ impl<M> Clone for Local<M> {
 impl<M> fmt::Debug for Hosted<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hosted").finish_non_exhaustive()
+    }
+}
+
+impl<M> fmt::Debug for Here<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Here").finish_non_exhaustive()
     }
 }
 

@@ -32,7 +32,9 @@ pub(crate) use applier::{Applier, Frozen};
 pub use ctx::Ctx;
 pub(crate) use entry::{Check, ENTRY_FORMAT, Entry, Item, ItemReply, MAX_COMMANDS};
 pub(crate) use halt::Halt;
-pub(crate) use hosted::{Hosted, Local, Machine};
+#[doc(hidden)]
+pub use hosted::Here;
+pub(crate) use hosted::{Hosted, Local, Machine, QueryError};
 #[doc(hidden)]
 pub use interface::{Interface, number};
 pub(crate) use snapshot::{Header, Snapshot};
@@ -41,9 +43,6 @@ pub use state_machine::StateMachine;
 pub(crate) use store::Store;
 #[cfg(test)]
 pub(crate) use {
-    applier::Interrupted,
-    entry::MAX_ITEMS,
-    hosted::{CheckError, QueryError},
-    receive::Receiving,
+    applier::Interrupted, entry::MAX_ITEMS, hosted::CheckError, receive::Receiving,
     state::DIGEST_EVERY,
 };

@@ -25,7 +25,7 @@ pub(crate) const HAND_OVER_PAUSE: Duration = Duration::from_secs(10);
 pub(crate) const HAND_OVER_TIME: Duration = Duration::from_millis(200);
 
 /// The effective membership of a Raft group: the last one in the leader's log.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Membership {
     /// The entry that it is in: every change is conditional on it.
     pub(crate) log_id: LogId,

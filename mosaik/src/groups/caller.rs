@@ -1,0 +1,176 @@
+//! Calls of a group, whether this node holds a replica or not.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use serde::de::DeserializeOwned;
+
+use super::{
+    client::Client,
+    error::{GroupError, Refusal, Unavailable},
+    machine::MAX_COMMANDS,
+    pending::Pending,
+    remote::{Connected, Unanswered},
+    shared::Shared,
+    status::Phase,
+};
+use crate::{rt, wire};
+
+/// What sends the commands of one call.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) shared: Arc<Shared>,
+    /// How long to wait for an answer.
+    pub(super) timeout: Duration,
+    /// What has to live for as long as a command is under way: a client's connection, if it is one.
+    pub(super) connected: Option<Arc<Connected>>,
+}
+
+impl Caller {
+    /// Applies `count` encoded commands as one entry; each returns a `T`.
+    pub(super) async fn run_all<T: DeserializeOwned + Send + 'static>(
+        self,
+        count: u32,
+        commands: Bytes,
+    ) -> Result<Vec<T>, GroupError> {
+        self.run(count, commands, move |mut outputs: &[u8]| {
+            let mut decoded = Vec::with_capacity(count as usize);
+            for _ in 0..count {
+                let (output, rest) = decode(outputs)?;
+                decoded.push(output);
+                outputs = rest;
+            }
+            finished(outputs)?;
+            Ok(decoded)
+        })
+        .await
+    }
+
+    /// Applies `count` encoded commands as one entry. `finish` makes what they return of their encoded outputs.
+    pub(super) async fn run<T: Send + 'static>(
+        self,
+        count: u32,
+        commands: Bytes,
+        finish: impl FnOnce(&[u8]) -> Result<T, GroupError> + Send + 'static,
+    ) -> Result<T, GroupError> {
+        let Self {
+            shared,
+            timeout,
+            connected,
+        } = self;
+        let sent = Arc::new(AtomicBool::new(false));
+        let executing = Client::execute(shared.clone(), count, commands, sent.clone());
+        let mut executing = async move {
+            let _connected = connected;
+            finish(&executing.await?)
+        }
+        .boxed();
+        match rt::timeout(timeout, &mut executing).await {
+            Ok(result) => result,
+            Err(_) if sent.load(Ordering::Relaxed) => {
+                let pending = Pending::new(executing, timeout, shared.tasks());
+                Err(GroupError::Timeout(pending))
+            }
+            Err(_) => Err(GroupError::Unavailable(unavailable(&shared))),
+        }
+    }
+
+    /// Waits until the replica here may answer a query that is asked now.
+    pub(super) async fn read(&self) -> Result<(), GroupError> {
+        let ready = rt::timeout(self.timeout, Client::read(&self.shared)).await;
+        ready.unwrap_or_else(|_| Err(GroupError::Unavailable(unavailable(&self.shared))))
+    }
+
+    /// Asks a member for the answer to an encoded query.
+    pub(super) async fn query<T: DeserializeOwned>(&self, query: Bytes) -> Result<T, GroupError> {
+        let asked = rt::timeout(self.timeout, Client::query(&self.shared, &query)).await;
+        match asked {
+            Ok(answered) => match answered? {
+                Ok(answer) => decode_all(&answer.bytes),
+                Err(Unanswered::Unknown(_)) => Err(GroupError::Refused(Refusal::Machine)),
+                Err(Unanswered::Panicked(message)) => Err(GroupError::QueryPanicked(message)),
+                Err(Unanswered::Encoding(why)) => Err(GroupError::Encoding(why)),
+            },
+            Err(_) => Err(GroupError::Unavailable(unavailable(&self.shared))),
+        }
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller")
+            .field("group", &self.shared.name())
+            .finish_non_exhaustive()
+    }
+}
+
+fn unavailable(shared: &Shared) -> Unavailable {
+    let status = shared.status().borrow();
+    let founding = matches!(status.phase, Phase::Opening | Phase::Founding(_));
+    match &status.unavailable {
+        Some(why) => why.clone(),
+        None if founding => Unavailable::NotFounded,
+        None if status.phase == Phase::Connecting => Unavailable::NoMember,
+        None => Unavailable::NoLeader,
+    }
+}
+
+/// Commands one after the other.
+pub(super) fn encode<T: serde::Serialize>(commands: &[T]) -> Result<Bytes, GroupError> {
+    let mut bytes = Vec::new();
+    for command in commands {
+        bytes = append(bytes, command)?;
+    }
+    Ok(bytes.into())
+}
+
+/// The bytes, with an encoded value behind them.
+pub(super) fn append<T: serde::Serialize>(
+    bytes: Vec<u8>,
+    value: &T,
+) -> Result<Vec<u8>, GroupError> {
+    postcard::to_extend(value, bytes).map_err(|error| GroupError::Encoding(error.to_string()))
+}
+
+/// How many commands there are, if a batch may have so many.
+pub(super) fn count_of<T>(commands: &[T]) -> Result<u32, GroupError> {
+    let count = u32::try_from(commands.len()).ok();
+    let count = count.filter(|count| *count <= MAX_COMMANDS);
+    count.ok_or_else(|| too_many(commands.len()))
+}
+
+/// The batch is larger than one may be.
+pub(super) fn too_many(len: usize) -> GroupError {
+    GroupError::TooLarge {
+        len,
+        limit: MAX_COMMANDS as usize,
+        unit: "commands",
+    }
+}
+
+/// A value that fills `bytes`.
+pub(super) fn decode_all<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, GroupError> {
+    let (value, rest) = decode(bytes)?;
+    finished(rest)?;
+    Ok(value)
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), GroupError> {
+    postcard::take_from_bytes(bytes).map_err(|error| GroupError::Encoding(error.to_string()))
+}
+
+fn finished(rest: &[u8]) -> Result<(), GroupError> {
+    if rest.is_empty() {
+        return Ok(());
+    }
+    let extra = wire::DecodeError::Trailing { extra: rest.len() };
+    Err(GroupError::Encoding(extra.to_string()))
+}

@@ -1,0 +1,119 @@
+//! What a client and the member that serves it say to each other before the first request.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    groups::{
+        error::Refusal,
+        proposer::Failed,
+        proto::{
+            founding::charter::{Digest, Epoch},
+            roster::Membership,
+        },
+    },
+    id::{GroupId, MemberId},
+};
+
+/// The first message of a client's stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    /// What the client takes the group's commands and queries for.
+    pub(crate) fingerprint: Digest,
+    /// Proves that it knows the group's key, in this session.
+    pub(crate) proof: [u8; 32],
+}
+
+/// What a member answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Welcome {
+    /// It serves the client: requests may follow.
+    Served {
+        /// The charter: a session is opened under one and means nothing under another.
+        epoch: Epoch,
+        /// The member.
+        member: MemberId,
+        /// How the group is doing.
+        standing: Box<Standing>,
+        /// Proves that the member knows the group's key, in this session.
+        proof: [u8; 32],
+    },
+    /// It holds no state that it could answer from yet, or serves as many as it may. Try another member.
+    NotNow,
+    /// It does not serve the client as it is.
+    Refused(Refusal),
+}
+
+/// How the group is doing, as a member tells its clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    /// Who leads.
+    pub(crate) leader: Option<MemberId>,
+    /// Who votes and who learns.
+    pub(crate) membership: Option<Membership>,
+}
+
+/// What a query got: an answer, or none for good; or why it has to be asked again.
+pub(crate) type Answered = Result<Result<Answer, Unanswered>, Failed>;
+
+/// The answer to a query.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    /// The version of the state that it was asked of, or an earlier one.
+    pub(crate) version: u64,
+    /// It, encoded.
+    pub(crate) bytes: Bytes,
+}
+
+/// Why a query has no answer, and gets none from this member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Unanswered {
+    /// The member's version of the program does not know it.
+    Unknown(String),
+    /// It panicked, with this message.
+    Panicked(String),
+    /// Its answer cannot be encoded.
+    Encoding(String),
+}
+
+/// Which end of a client's stream proves something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The client.
+    Client,
+    /// The member.
+    Member,
+}
+
+/// What proves the knowledge of a group's key in one session: a MAC over who says it and what of. No proof of one
+/// end, or of a member on its bond, passes for another.
+pub(crate) fn proof(key: &[u8; 32], session: &[u8; 32], end: End, group: GroupId) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(match end {
+        End::Client => b"mosaik/group/client/1",
+        End::Member => b"mosaik/group/server/1",
+    });
+    hasher.update(session);
+    hasher.update(group.as_bytes());
+    *hasher.finalize().as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_is_of_one_end_one_session_one_group_and_one_key() {
+        let group = GroupId::from_name("g");
+        let one = proof(&[1; 32], &[2; 32], End::Client, group);
+        for other in [
+            proof(&[1; 32], &[2; 32], End::Member, group),
+            proof(&[1; 32], &[3; 32], End::Client, group),
+            proof(&[4; 32], &[2; 32], End::Client, group),
+            proof(&[1; 32], &[2; 32], End::Client, GroupId::from_name("h")),
+        ] {
+            assert_ne!(one, other);
+        }
+        assert_eq!(one, proof(&[1; 32], &[2; 32], End::Client, group));
+    }
+}

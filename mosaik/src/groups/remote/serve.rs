@@ -1,0 +1,236 @@
+//! What a member does for clients.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::message::{Answer, Answered, End, Hello, Standing, Unanswered, Welcome};
+use crate::{
+    groups::{
+        bonds::Line,
+        client::Client,
+        error::Refusal,
+        forward::{self, Request, Response, Serve},
+        front::Front,
+        machine::{Item, QueryError},
+        proposer::{Failed, Fate},
+        replica::Replica,
+        status::GroupStatus,
+    },
+    id::PeerId,
+    rt::{self, watch},
+    transport::{CloseCode, Halves, Link, LinkError},
+};
+
+/// Clients that a member serves at once.
+const MAX_CLIENTS: usize = 1024;
+/// Largest message before the first request, in bytes: a membership has at most some dozen members.
+pub(super) const MAX_GREETING: usize = 16 * 1024;
+/// How long a client may take to say hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a query may wait here for a leader, or for a state that is restored; then the client asks elsewhere.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often it is looked whether a state is restored.
+const RESTORING: Duration = Duration::from_millis(2);
+
+/// The places for the clients of a member.
+#[derive(Clone, Debug)]
+pub(crate) struct Clients(Arc<Semaphore>);
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_CLIENTS)))
+    }
+}
+
+impl Clients {
+    fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.clone().try_acquire_owned().ok()
+    }
+}
+
+/// What a member does for one client.
+#[derive(Debug)]
+pub(super) struct Gateway {
+    front: Arc<Front>,
+    replica: Arc<Replica>,
+    client: PeerId,
+}
+
+impl Gateway {
+    /// The gateway of the replica that runs here, if one does.
+    pub(super) fn open(front: &Arc<Front>, client: PeerId) -> Option<Self> {
+        let replica = front.serving().borrow().clone()?;
+        Some(Self {
+            front: front.clone(),
+            replica,
+            client,
+        })
+    }
+
+    pub(super) fn replica(&self) -> &Arc<Replica> {
+        &self.replica
+    }
+
+    /// How the group is doing, as it changes.
+    pub(super) fn standings(&self) -> Standings {
+        let status = self.front.shared().status().subscribe();
+        let last = standing(&status.borrow());
+        Standings { status, last }
+    }
+
+    /// Runs `served` for as long as the replica is the one that runs here.
+    pub(super) async fn while_served(
+        &self,
+        served: impl Future<Output = Result<(), LinkError>>,
+    ) -> Result<(), LinkError> {
+        self.front.while_served(&self.replica, served).await
+    }
+
+    /// Has an item applied, by whoever leads.
+    pub(super) async fn submit(&self, item: Item) -> Fate {
+        if matches!(&item, Item::Open { peer } if *peer != self.client) {
+            return Err(Failed::Malformed);
+        }
+        self.replica.check(&item)?;
+        let route = self.front.shared().routes().borrow().clone();
+        match route {
+            // The session of a client is of the charter that it was told.
+            Ok(Some(route)) if route.epoch() == self.replica.epoch() => route.submit(item).await,
+            _ => Err(Failed::NotLeader { leader: None }),
+        }
+    }
+
+    /// Answers a query from a state that holds all that was acknowledged before it came.
+    pub(super) async fn query(&self, query: &[u8]) -> Answered {
+        let later = || Failed::NotLeader { leader: None };
+        let shared = self.front.shared();
+        let read = rt::timeout(PATIENCE, Client::read(shared)).await;
+        read.map_err(|_| later())?.map_err(|_| later())?;
+        let version = shared.progress().get().unwrap_or(0);
+        let answer = rt::timeout(PATIENCE, self.settled(query)).await;
+        let answer = answer.map_err(|_| later())?;
+        Ok(answer.map(|bytes| Answer {
+            version,
+            bytes: bytes.into(),
+        }))
+    }
+
+    /// Answers a query once the state is not being restored.
+    async fn settled(&self, query: &[u8]) -> Result<Vec<u8>, Unanswered> {
+        loop {
+            return match self.replica.query(query) {
+                Ok(answer) => Ok(answer),
+                Err(QueryError::Restoring) => {
+                    rt::sleep(RESTORING).await;
+                    continue;
+                }
+                Err(QueryError::Unknown(why)) => Err(Unanswered::Unknown(why.to_string())),
+                Err(QueryError::Panicked { message }) => Err(Unanswered::Panicked(message)),
+                Err(QueryError::Answer(why)) => Err(Unanswered::Encoding(why.to_string())),
+            };
+        }
+    }
+}
+
+impl Serve for Gateway {
+    fn answer(self: Arc<Self>, request: Request) -> BoxFuture<'static, Response> {
+        async move {
+            match request {
+                Request::Submit { id, item } => {
+                    let result = self.submit(item).await;
+                    Response::Submitted { id, result }
+                }
+                Request::Query { id, query } => {
+                    let result = self.query(&query).await;
+                    Response::Queried { id, result }
+                }
+                // It holds nothing that it could have applied.
+                Request::Read { id } => {
+                    let result = Err(Failed::Malformed);
+                    Response::Read { id, result }
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+/// How a group is doing, for clients, as it changes.
+#[derive(Debug)]
+pub(crate) struct Standings {
+    status: watch::Receiver<GroupStatus>,
+    last: Standing,
+}
+
+impl Standings {
+    /// The last that was told.
+    pub(super) fn last(&self) -> &Standing {
+        &self.last
+    }
+
+    /// The next that differs from the last; `None` once nobody knows any more.
+    pub(crate) async fn next(&mut self) -> Option<Standing> {
+        loop {
+            self.status.changed().await.ok()?;
+            let now = standing(&self.status.borrow_and_update());
+            if now != self.last {
+                self.last = now.clone();
+                return Some(now);
+            }
+        }
+    }
+}
+
+/// A leader that this member cannot use is of no use to its clients either.
+fn standing(status: &GroupStatus) -> Standing {
+    Standing {
+        leader: status.leader.filter(|_| status.online),
+        membership: status.membership.clone(),
+    }
+}
+
+impl Front {
+    /// Serves a stream that a client opened, on the connection of this control stream.
+    pub(crate) async fn serve_client(
+        self: Arc<Self>,
+        line: Line,
+        halves: Halves,
+    ) -> Result<(), LinkError> {
+        let mut link = Link::<Welcome, Hello>::resume(halves, MAX_GREETING);
+        let hello = rt::timeout(HELLO_TIMEOUT, link.rx.recv()).await;
+        let hello = hello.map_err(|_| LinkError::Stream(CloseCode::TimedOut))??;
+        let hello = hello.ok_or(LinkError::Truncated)?;
+        let place = self.clients().place();
+        let gateway = Gateway::open(&self, line.connection.peer());
+        let refusal = self.refuse(&line, &hello);
+        let (Some(_place), Some(gateway), None) = (place, gateway, &refusal) else {
+            let answer = refusal.map_or(Welcome::NotNow, Welcome::Refused);
+            link.tx.send(&answer).await?;
+            return link.tx.finish().await;
+        };
+        let (standings, gateway) = (gateway.standings(), Arc::new(gateway));
+        let welcome = Welcome::Served {
+            epoch: gateway.replica.epoch(),
+            member: gateway.replica.me(),
+            standing: Box::new(standings.last().clone()),
+            proof: line.proof_as(self.key(), End::Member, self.group()),
+        };
+        link.tx.send(&welcome).await?;
+        let halves = link.into_halves();
+        let served = forward::serve(&gateway, halves, Some(standings));
+        gateway.while_served(served).await
+    }
+
+    /// Why a client is not served, if so.
+    fn refuse(&self, line: &Line, hello: &Hello) -> Option<Refusal> {
+        if hello.proof != line.proof_as(self.key(), End::Client, self.group()) {
+            Some(Refusal::Key)
+        } else if hello.fingerprint != self.fingerprint() {
+            Some(Refusal::Machine)
+        } else {
+            None
+        }
+    }
+}
