@@ -35,12 +35,19 @@ impl Child {
     }
 
     fn run(program: &Path, args: &[&str]) -> Self {
-        let mut process = Command::new(program)
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
+        let mut command = Command::new(program);
+        command.args(args);
+        Self::command(command)
+    }
+
+    /// Starts a program.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn command(mut command: Command) -> Self {
+        let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut process =
+            started.unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         let stdout = process.stdout.take().expect("a piped stdout");
         let (sender, lines) = mpsc::sync_channel(1024);
         std::thread::spawn(move || {
@@ -51,6 +58,11 @@ impl Child {
             }
         });
         Self { process, lines }
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// The next line that it prints; `None` once it has ended.

@@ -195,14 +195,18 @@ impl Seen {
     }
 }
 
+/// What is asked of registers.
 #[derive(Clone, Debug, PartialEq)]
-enum Op {
+pub enum Op {
+    /// Change one.
     Change(Change),
+    /// Read the one with this key.
     Get(u64),
 }
 
 /// What registers are supposed to do.
-struct Sequential;
+#[derive(Clone, Copy, Debug)]
+pub struct Sequential;
 
 impl Model for Sequential {
     type Op = Op;

@@ -1,0 +1,48 @@
+//! Tears a group of real processes apart, and checks that it keeps what it promises:
+//! `cargo run -p mosaik-tests --bin torn`. Linux only, as root or with unprivileged user namespaces.
+//!
+//! Five members and a client live in network namespaces of their own, joined by a bridge, and change registers all the
+//! while. Leaders are killed, cut off, heard by nobody, deaf or stopped; the network is split; disks fill up; all are
+//! killed at once; each is restarted in turn. In the end the history of all that the clients saw has to be
+//! linearizable, and every command that was acknowledged has to be applied, none twice; nothing that was begun on the
+//! smaller side of a split may have been acknowledged there, and nothing may have failed while each was restarted.
+//!
+//! Once with logs on disk, and once with logs in memory, which leaves out what those do not survive.
+
+mod cluster;
+mod member;
+mod net;
+mod phases;
+mod record;
+mod verdict;
+
+use std::{env, process::Command};
+
+use anyhow::{Context as _, ensure};
+
+/// Set in the namespaces that all this goes on in.
+const INSIDE: &str = "MOSAIK_TORN";
+
+fn main() -> anyhow::Result<()> {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        ["member", rest @ ..] => member::run(rest),
+        modes if env::var_os(INSIDE).is_some() => phases::run(modes),
+        modes => enter(modes),
+    }
+}
+
+/// Runs this program again in namespaces that vanish with it.
+fn enter(args: &[&str]) -> anyhow::Result<()> {
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--net", "--mount"]);
+    let status = command
+        .arg(env::current_exe()?)
+        .args(args)
+        .env(INSIDE, "1")
+        .status()
+        .context("cannot run `unshare`: install util-linux")?;
+    ensure!(status.success(), "it did not go well: {status}");
+    Ok(())
+}
