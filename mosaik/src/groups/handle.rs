@@ -16,7 +16,7 @@ use super::{
     driver::{Driver, Ending, Parts, Stop},
     error::{Refusal, Unavailable},
     group::Group,
-    machine::{Application, Hosted, Local, Machine, StateMachine},
+    machine::{Application, Hosted, Local, Machine, Program, StateMachine},
     options::{Durability, Options, Preference},
     proto::founding::message::Awaited,
     raft::Slots,
@@ -207,8 +207,8 @@ impl Groups {
             };
         }
         let config = &self.inner.config;
-        let fingerprint = match M::interface().fingerprint() {
-            Ok(fingerprint) => fingerprint,
+        let (program, fingerprint) = match Program::of::<M>() {
+            Ok(compared) => compared,
             Err(why) => return self.refused(&name, options, Refusal::BadOptions(why.to_string())),
         };
         let settled = options
@@ -232,7 +232,8 @@ impl Groups {
         } else {
             Vec::new()
         };
-        let shared = Shared::new(&name, self.inner.peer, awaited, &self.inner.tasks);
+        let (peer, tasks) = (self.inner.peer, &self.inner.tasks);
+        let shared = Shared::hosting(&name, peer, program, awaited, tasks);
         let hosted = Hosted::<M>::new();
         let local = hosted.local();
         let stop = watch::Sender::new(Stop::No);

@@ -73,8 +73,11 @@ impl Front {
         } else {
             Err(Refusal::Key)
         };
+        let refused = compared
+            .and(proved)
+            .and_then(|()| self.compare_methods(presence));
         let mut core = self.core();
-        if let Err(why) = compared.and(proved) {
+        if let Err(why) = refused {
             core.remember_refusal(member.peer, why.clone());
             drop(core);
             line.tell(Control::Refused {
@@ -110,6 +113,7 @@ impl Front {
             writer: presence.writer,
             durable: presence.terms.durable,
             preference: presence.preference,
+            announced: presence.announced.clone(),
             announces: None,
             report: None,
             line: line.clone(),
@@ -120,6 +124,7 @@ impl Front {
             core.tell(Input::Unbonded(before.member));
             core.died(before.member, Death::Superseded);
         }
+        core.announcements += 1;
         core.lost.remove(&member);
         if core.latest.len() < MAX_REMEMBERED || core.latest.contains_key(&member.peer) {
             core.latest.insert(member.peer, member.boot);
@@ -128,6 +133,17 @@ impl Front {
         core.notices.push_back(Notice::Bonded(member));
         drop(core);
         self.news.notify_one();
+    }
+
+    /// A command or query that both know takes and returns the same types, or they are none of one group.
+    fn compare_methods(&self, presence: &Presence) -> Result<(), Refusal> {
+        let program = self.shared.program();
+        match program.announced().contradicts(&presence.announced) {
+            None => Ok(()),
+            Some(number) => Err(Refusal::Signature {
+                method: program.name(number),
+            }),
+        }
     }
 
     /// A peer says that it takes part no longer.

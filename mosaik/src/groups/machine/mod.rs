@@ -16,6 +16,7 @@ mod file;
 mod halt;
 mod hosted;
 mod interface;
+mod program;
 mod receive;
 pub(crate) mod replay;
 mod snapshot;
@@ -24,6 +25,7 @@ mod state_machine;
 mod store;
 #[cfg(test)]
 mod tests;
+mod used;
 
 pub use application::Application;
 #[doc(hidden)]
@@ -32,18 +34,17 @@ pub(crate) use applier::{Applier, Frozen};
 pub use ctx::Ctx;
 pub(crate) use entry::{Check, ENTRY_FORMAT, Entry, Item, ItemReply, MAX_COMMANDS};
 pub(crate) use halt::Halt;
-pub(crate) use hosted::{Hosted, Local, Machine};
+pub(crate) use hosted::{CheckError, Hosted, Local, Machine};
 #[doc(hidden)]
 pub use interface::{Interface, number};
+pub(crate) use program::Program;
 pub(crate) use snapshot::{Header, Snapshot};
 pub(crate) use state::Superseded;
 pub use state_machine::StateMachine;
 pub(crate) use store::Store;
+pub(crate) use used::Used;
 #[cfg(test)]
 pub(crate) use {
-    applier::Interrupted,
-    entry::MAX_ITEMS,
-    hosted::{CheckError, QueryError},
-    receive::Receiving,
+    applier::Interrupted, entry::MAX_ITEMS, hosted::QueryError, receive::Receiving,
     state::DIGEST_EVERY,
 };
