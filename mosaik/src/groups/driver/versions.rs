@@ -1,6 +1,9 @@
 //! Members of different versions: hears what each knows, keeps that, and tells the replica what it may propose.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use tracing::{info, warn};
 
@@ -16,12 +19,15 @@ use crate::{
         },
         storage::{GroupState, Op},
     },
-    id::MemberId,
+    id::{MemberId, PeerId},
     wire,
 };
 
 /// Members that are remembered before it is known who is one.
 const MAX_HEARD: usize = 1024;
+
+/// Peers that are remembered as not taken in.
+const MAX_OUTDATED: usize = 1024;
 
 /// What is known of the programs of the members.
 #[derive(Default)]
@@ -34,8 +40,8 @@ pub(in crate::groups) struct Versions {
     gaps: Gaps,
     /// Whether it was set since what is known was kept.
     news: bool,
-    /// Members that are not taken in, and the command that each lacks.
-    outdated: Vec<(MemberId, u64)>,
+    /// Who was not taken in, as which member, and the command that it lacks. They may have stopped since.
+    outdated: BTreeMap<PeerId, (MemberId, u64)>,
 }
 
 /// What the gate is set by.
@@ -65,6 +71,13 @@ impl Versions {
         Self {
             heard: kept.into(),
             ..Self::default()
+        }
+    }
+
+    fn hear(&mut self, bonds: Vec<Bond>) {
+        let room = MAX_HEARD.saturating_sub(self.heard.len());
+        for bond in bonds.into_iter().take(room) {
+            self.heard.hear(bond.member, &bond.announced);
         }
     }
 
@@ -105,10 +118,7 @@ impl Driver {
             versions.announcements = announcements;
             versions.seen = None;
             // Before there is a membership too: a founder may be gone by then.
-            let room = MAX_HEARD.saturating_sub(versions.heard.len());
-            for bond in self.front.bonds().into_iter().take(room) {
-                versions.heard.hear(bond.member, &bond.announced);
-            }
+            versions.hear(self.front.bonds());
         }
         let Some((running, status)) = self
             .running
@@ -125,6 +135,8 @@ impl Driver {
         if versions.seen.as_ref() == Some(&seen) {
             return;
         }
+        // Those who are members only now were forgotten.
+        versions.hear(self.front.bonds());
         let me = self.front.me();
         let mut voters: BTreeSet<MemberId> = match &status.membership {
             Some(membership) => {
@@ -154,26 +166,32 @@ impl Driver {
         versions.news = true;
     }
 
-    /// Those who are bonded and cannot be members: they do not know a command that was used. Says so, once of each.
+    /// Those who are bonded and cannot become members: they do not know a command that was used. Says so, once of each.
     pub(super) fn outdated(&mut self, members: &BTreeSet<MemberId>) -> BTreeSet<MemberId> {
+        let mut outside = BTreeSet::new();
         let Some(running) = self.running.as_ref() else {
-            return BTreeSet::new();
+            return outside;
         };
         let used = running.machine().used;
-        let lacks = |bond: &Bond| used.missing_in(&bond.announced.commands);
-        let bonds = self.front.bonds().into_iter();
-        let outside = bonds.filter(|bond| bond.writer && !members.contains(&bond.member));
-        let outdated = outside.filter_map(|bond| Some((bond.member, lacks(&bond)?)));
-        let outdated: Vec<(MemberId, u64)> = outdated.collect();
         let program = self.parts.shared.program();
-        for (member, command) in &outdated {
-            if !self.versions.outdated.contains(&(*member, *command)) {
-                let command = program.name(*command);
-                warn!(%member, command, "not taken in as it does not know a command that was used: update it");
+        let known = &mut self.versions.outdated;
+        for bond in self.front.bonds() {
+            let member = bond.member;
+            let lacks = used.missing_in(&bond.announced.commands);
+            let lacks = lacks.filter(|_| bond.writer && !members.contains(&member));
+            let Some(lacks) = lacks else {
+                known.remove(&member.peer);
+                continue;
+            };
+            outside.insert(member);
+            if known.contains_key(&member.peer) || known.len() < MAX_OUTDATED {
+                let before = known.insert(member.peer, (member, lacks));
+                if before.is_none_or(|(before, _)| before != member) {
+                    let command = program.name(lacks);
+                    warn!(%member, command, "not taken in: it does not know a command that was used; update it");
+                }
             }
         }
-        let outside = outdated.iter().map(|(member, _)| *member).collect();
-        self.versions.outdated = outdated;
         outside
     }
 
@@ -188,7 +206,7 @@ impl Driver {
             let command = program.name(command);
             format!("`{command}` is not known to {member} yet: update it")
         });
-        let outdated = self.versions.outdated.iter().map(|(member, command)| {
+        let outdated = self.versions.outdated.values().map(|(member, command)| {
             let command = program.name(*command);
             format!(
                 "{member} is not taken in: it does not know `{command}`, which was used; update it"

@@ -66,18 +66,9 @@ impl Front {
             peer: line.connection.peer(),
             boot: presence.boot,
         };
-        let expected = line.expected_proof(self.key(), self.group(), presence.boot);
-        let compared = self.settled.compare(&presence.terms);
-        let proved = if expected == presence.proof {
-            Ok(())
-        } else {
-            Err(Refusal::Key)
-        };
-        let refused = compared
-            .and(proved)
-            .and_then(|()| self.compare_methods(presence));
+        let compared = self.compare(line, presence);
         let mut core = self.core();
-        if let Err(why) = refused {
+        if let Err(why) = compared {
             core.remember_refusal(member.peer, why.clone());
             drop(core);
             line.tell(Control::Refused {
@@ -135,8 +126,13 @@ impl Front {
         self.news.notify_one();
     }
 
-    /// A command or query that both know takes and returns the same types, or they are none of one group.
-    fn compare_methods(&self, presence: &Presence) -> Result<(), Refusal> {
+    /// Why a peer may not take part as it describes itself, if so.
+    fn compare(&self, line: &Line, presence: &Presence) -> Result<(), Refusal> {
+        self.settled.compare(&presence.terms)?;
+        if line.expected_proof(self.key(), self.group(), presence.boot) != presence.proof {
+            return Err(Refusal::Key);
+        }
+        // A command or query that both know takes and returns the same types.
         let program = self.shared.program();
         match program.announced().contradicts(&presence.announced) {
             None => Ok(()),
