@@ -15,14 +15,14 @@ use serde::de::DeserializeOwned;
 
 use super::{
     client::Client,
-    error::{GroupError, Refusal, Unavailable},
+    error::{GroupError, Refusal, Unavailable, Unsupported},
     machine::MAX_COMMANDS,
     pending::Pending,
     remote::{Connected, Unanswered},
     shared::Shared,
     status::Phase,
 };
-use crate::{rt, wire};
+use crate::{id::PeerId, rt, wire};
 
 /// What sends the commands of one call.
 #[derive(Clone)]
@@ -95,12 +95,23 @@ impl Caller {
         match asked {
             Ok(answered) => match answered? {
                 Ok(answer) => decode_all(&answer.bytes),
-                Err(Unanswered::Unknown(_)) => Err(GroupError::Refused(Refusal::Machine)),
+                Err(Unanswered::Unknown { query, peer }) => Err(self.unknown(query, peer)),
                 Err(Unanswered::Panicked(message)) => Err(GroupError::QueryPanicked(message)),
                 Err(Unanswered::Encoding(why)) => Err(GroupError::Encoding(why)),
             },
             Err(_) => Err(GroupError::Unavailable(unavailable(&self.shared))),
         }
+    }
+}
+
+impl Caller {
+    /// What is said of a query that a member does not know.
+    fn unknown(&self, query: Option<u64>, peer: PeerId) -> GroupError {
+        let Some(query) = query else {
+            return GroupError::Refused(Refusal::Machine);
+        };
+        let command = self.shared.program().name(query);
+        GroupError::Unsupported(Box::new(Unsupported { command, peer }))
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::sync::{Mutex as Turn, Semaphore, SemaphorePermit};
 use tracing::debug;
 
 use super::{
-    error::{GroupError, Refusal, Unavailable},
+    error::{GroupError, Refusal, Unavailable, Unsupported},
     machine::{Item, ItemReply},
     proposer::{Failed, MAX_ITEM},
     proto::{
@@ -322,6 +322,11 @@ impl Attempt {
                 reply => debug!(?reply, "a command has to be sent again"),
             },
             Err(Failed::Malformed) => return Err(GroupError::Refused(Refusal::Machine)),
+            Err(Failed::Unsupported { command, peer }) if first => {
+                let command = self.shared.program().name(command);
+                let why = Unsupported { command, peer };
+                return Err(GroupError::Unsupported(Box::new(why)));
+            }
             Err(failed @ (Failed::NotLeader { .. } | Failed::Busy)) if first => {
                 debug!(?failed, "a command is sent again");
                 self.sends = 0;

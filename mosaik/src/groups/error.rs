@@ -27,6 +27,10 @@ pub enum GroupError {
     /// The command is not applied: too much is under way. Try again when earlier commands are answered.
     #[error("too much is under way; the command was not applied")]
     Busy,
+    /// The command is not applied, and neither is the rest of its batch: a voter runs a version of the program that
+    /// does not know it. Update that member, or wait until it was; commands that all voters know go on meanwhile.
+    #[error("{0}")]
+    Unsupported(Box<Unsupported>),
     /// The command panicked on every replica, and changed nothing. Fix the command.
     #[error("command {command} of the batch panicked: {message}")]
     Panicked {
@@ -60,6 +64,26 @@ pub enum GroupError {
     /// The handle's network is shut down.
     #[error("the network is shut down")]
     Closed,
+}
+
+/// Which command was not applied because not every voter knows it, and who does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unsupported {
+    /// What the command is called.
+    pub command: String,
+    /// A voter that does not know it.
+    pub peer: PeerId,
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (command, peer) = (&self.command, self.peer.short());
+        write!(
+            f,
+            "`{command}` is not known to {peer} yet, and was not applied; update that member"
+        )
+    }
 }
 
 /// Why a group cannot answer for now.
@@ -142,7 +166,8 @@ impl fmt::Display for Unavailable {
 pub enum Refusal {
     /// The two did not prove to know the same key. Give both the same `key`.
     Key,
-    /// The machines differ: other commands, answers or state. Run the same version of the program on both.
+    /// The machines differ: the layout of the state, whether it is a debug or a release build, or, of a machine
+    /// written by hand, any of its types. Run versions on both that have these in common.
     Machine,
     /// The options differ. Declare the same on both.
     Options,
@@ -157,6 +182,12 @@ pub enum Refusal {
     /// The program is built with `panic = "abort"`, so that a panic in a command would end every replica.
     /// Build it with `panic = "unwind"`.
     PanicAbort,
+    /// A command or query of one name takes or returns other types on the two. Give the changed one a new name, and
+    /// keep the old one.
+    Signature {
+        /// What it is called.
+        method: String,
+    },
 }
 
 impl fmt::Display for Refusal {
@@ -165,7 +196,7 @@ impl fmt::Display for Refusal {
             Self::Key => write!(f, "the group keys differ (1); give both the same `key`"),
             Self::Machine => write!(
                 f,
-                "the state machines differ (2); run the same version of the program on both"
+                "the state machines differ (2); run versions on both whose state has the same layout"
             ),
             Self::Options => write!(f, "the options differ (3); declare the same on both"),
             Self::Timing => write!(
@@ -184,6 +215,10 @@ impl fmt::Display for Refusal {
             Self::PanicAbort => write!(
                 f,
                 "built with `panic = \"abort\"` (8); a panic in a command would end every replica"
+            ),
+            Self::Signature { method } => write!(
+                f,
+                "`{method}` takes or returns other types there (9); give the changed one a new name"
             ),
         }
     }

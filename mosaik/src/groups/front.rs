@@ -32,6 +32,7 @@ use super::{
         rollback::{Extent, Found, Promises, Rollback},
         roster::{Death, Preference},
         timing::Timing,
+        versions::Announced,
     },
     raft,
     remote::Clients,
@@ -99,6 +100,8 @@ struct Core {
     spoken: BTreeSet<PeerId>,
     /// What announcing the established charter says.
     claim: Option<Claim>,
+    /// How often a member has said what its program knows.
+    announcements: u64,
 }
 
 /// A member that this one is bonded to.
@@ -112,6 +115,8 @@ pub(crate) struct Bond {
     pub(crate) durable: bool,
     /// What it declared about leading.
     pub(crate) preference: Preference,
+    /// What its program knows.
+    pub(crate) announced: Arc<Announced>,
     /// The charter that it announces.
     pub(crate) announces: Option<Epoch>,
     /// What it last reported of a lost quorum, and when.
@@ -195,6 +200,7 @@ impl Front {
             went_back: BTreeMap::new(),
             spoken: BTreeSet::new(),
             claim: None,
+            announcements: 0,
         };
         let front = Self {
             shared,
@@ -289,6 +295,7 @@ impl Front {
             writer: self.writer,
             preference: self.settled.preference(),
             terms: self.settled.terms,
+            announced: self.shared.program().announced().clone(),
             found: core.found,
             rolled_back: core.rolled_back,
             proof: prove(core.me.boot),
@@ -467,6 +474,11 @@ impl Front {
     /// Members whose disks went back, and how they are told.
     pub(crate) fn went_back(&self) -> Vec<(MemberId, Line)> {
         self.core().went_back.values().cloned().collect()
+    }
+
+    /// How often a bonded member has said what its program knows.
+    pub(crate) fn announcements(&self) -> u64 {
+        self.core().announcements
     }
 
     /// Those who are not let in, or do not let this member in, and why.

@@ -18,11 +18,11 @@ use super::{
     error::{Refusal, Unavailable},
     group::Group,
     group_client::GroupClient,
-    machine::{Application, Hosted, Local, Machine, StateMachine},
+    machine::{Application, Hosted, Local, Machine, Program, StateMachine},
     options::{Durability, Options, Preference},
     proto::founding::message::Awaited,
     raft::Slots,
-    remote::{Connected, Connector},
+    remote::{Connected, Connector, Version},
     shared::{Ended, Shared},
     status::{GroupExplanation, Phase},
     storage::Storage,
@@ -224,8 +224,8 @@ impl Groups {
             };
         }
         let config = &self.inner.config;
-        let fingerprint = match M::interface().fingerprint() {
-            Ok(fingerprint) => fingerprint,
+        let (program, fingerprint) = match Program::of::<M>() {
+            Ok(compared) => compared,
             Err(why) => return self.refused(&name, options, Refusal::BadOptions(why.to_string())),
         };
         let settled = options
@@ -249,7 +249,8 @@ impl Groups {
         } else {
             Vec::new()
         };
-        let shared = Shared::new(&name, self.inner.peer, awaited, &self.inner.tasks);
+        let (peer, tasks) = (self.inner.peer, &self.inner.tasks);
+        let shared = Shared::hosting(&name, peer, program, awaited, tasks);
         let hosted = Hosted::<M>::new();
         let local = hosted.local();
         let stop = watch::Sender::new(Stop::No);
@@ -285,16 +286,20 @@ impl Groups {
             ..options.clone()
         };
         let founders = self.inner.config.founders;
-        let settled = match M::interface().fingerprint() {
-            Ok(fingerprint) => options.settle(founders, false, fingerprint),
+        let known = match Program::of::<M>() {
+            Ok((program, fingerprint)) => {
+                let settled = options.settle(founders, false, fingerprint);
+                settled.map(|settled| (program, settled))
+            }
             Err(why) => Err(Refusal::BadOptions(why.to_string())),
         };
-        let settled = match settled {
-            Ok(settled) => settled,
+        let (program, settled) = match known {
+            Ok(known) => known,
             Err(why) => return self.refused_client(name, timeout, why),
         };
         let tasks = self.inner.tasks.child();
-        let shared = Shared::new(name, self.inner.peer, Vec::new(), &tasks);
+        let version = Version::of(&program, settled.terms.fingerprint);
+        let shared = Shared::hosting(name, self.inner.peer, program, Vec::new(), &tasks);
         {
             let mut state = lock(&self.inner.state);
             state.clients.retain(|client| client.strong_count() > 0);
@@ -304,7 +309,7 @@ impl Groups {
             shared: shared.clone(),
             bonds: self.inner.bonds.clone(),
             key: settled.key,
-            fingerprint: settled.terms.fingerprint,
+            version,
             tasks: tasks.clone(),
         };
         let span = info_span!("client", name);

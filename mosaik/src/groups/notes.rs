@@ -14,6 +14,8 @@ pub(crate) const FOUNDING_NOTE: u8 = 1;
 pub(crate) const SNAPSHOT_NOTE: u8 = 2;
 /// The epoch whose log it is.
 pub(crate) const EPOCH_NOTE: u8 = 3;
+/// Which commands the members were heard to know: see [`versions`](super::proto::versions).
+pub(crate) const VERSIONS_NOTE: u8 = 4;
 
 /// The epoch whose log it is, if the notes say so.
 pub(crate) fn epoch(notes: &BTreeMap<u8, Bytes>) -> Option<Epoch> {
@@ -28,7 +30,7 @@ mod tests {
 
     #[test]
     fn each_has_a_number_of_its_own() {
-        let notes = [FOUNDING_NOTE, SNAPSHOT_NOTE, EPOCH_NOTE];
+        let notes = [FOUNDING_NOTE, SNAPSHOT_NOTE, EPOCH_NOTE, VERSIONS_NOTE];
         assert_eq!(std::collections::BTreeSet::from(notes).len(), notes.len());
     }
 }

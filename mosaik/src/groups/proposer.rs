@@ -21,7 +21,7 @@ use super::{
     raft::{Applied, Node, Proposal, ProposeError},
 };
 use crate::{
-    id::MemberId,
+    id::{MemberId, PeerId},
     rt::{self, Instant, Tasks},
     wire,
 };
@@ -55,6 +55,13 @@ pub(crate) enum Failed {
     Busy,
     /// It cannot be decoded here, so the members run different programs: not applied.
     Malformed,
+    /// It holds a command that a voter does not know yet: not applied.
+    Unsupported {
+        /// The command's number.
+        command: u64,
+        /// The voter.
+        peer: PeerId,
+    },
 }
 
 /// What became of an item: where it stands in the log and what it got, or why it does not.

@@ -5,11 +5,12 @@ use std::{fmt, sync::Arc};
 use super::{
     bonds::Clocks,
     clock::Clock,
-    machine::{Item, Machine, QueryError, Store},
+    gate::Gate,
+    machine::{CheckError, Item, Machine, QueryError, Store},
     progress::Progress,
     proposer::{Failed, Fate, Proposer},
     proto::founding::charter::Epoch,
-    raft::{Applied, Node, ReadError},
+    raft::{Applied, Node, ReadError, Role},
     reads::{Found, Reads},
     storage::GroupLog,
 };
@@ -24,6 +25,7 @@ pub(crate) struct Replica {
     progress: Arc<Progress>,
     /// Checks what others want applied, and answers their queries.
     checker: Box<dyn Machine>,
+    gate: Gate,
     raft: Option<Raft>,
 }
 
@@ -78,6 +80,7 @@ impl Replica {
             store,
             progress,
             checker,
+            gate: Gate::default(),
             raft,
         })
     }
@@ -117,31 +120,77 @@ impl Replica {
         self.raft.as_ref().map(|raft| &raft.clock)
     }
 
-    /// Proposes an item, if this member leads.
+    /// What it may propose.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Proposes an item of this member, if it leads and all voters know the commands.
     pub(crate) async fn submit(&self, item: Item) -> Fate {
-        let Some(raft) = &self.raft else {
-            return Err(Failed::NotLeader { leader: None });
-        };
+        let (raft, item) = self.admit_own(item)?;
         let told = raft.proposer.submit(item).await?;
         told.await.unwrap_or(Err(Failed::Unknown))
     }
 
     /// Proposes an item of another member, or of a client that it serves, if it can be applied at all.
     pub(crate) async fn submit_for(&self, item: Item) -> Fate {
-        self.check(&item)?;
-        self.submit(item).await
+        match &item {
+            Item::Verdict { .. } => Err(Failed::Malformed),
+            _ => {
+                let raft = self.admit(&item)?;
+                let told = raft.proposer.submit(item).await?;
+                told.await.unwrap_or(Err(Failed::Unknown))
+            }
+        }
     }
 
-    /// Whether an item of somebody else can be applied at all.
-    pub(crate) fn check(&self, item: &Item) -> Result<(), Failed> {
-        let is_sound = match item {
-            Item::Commands {
-                count, commands, ..
-            } => self.checker.check(*count, commands).is_ok(),
-            Item::Verdict { .. } => false,
-            _ => true,
+    /// Lets an item of this member through to Raft. What is sent from here is known here, so that there is nothing to
+    /// look at where all voters know all that. Passes the item through: one that is borrowed there would be kept
+    /// twice by the call that waits for it.
+    fn admit_own(&self, item: Item) -> Result<(&Raft, Item), Failed> {
+        let raft = match self.gate.gaps() {
+            Some(_) => self.admit(&item)?,
+            None => self
+                .raft
+                .as_ref()
+                .ok_or(Failed::NotLeader { leader: None })?,
         };
-        is_sound.then_some(()).ok_or(Failed::Malformed)
+        Ok((raft, item))
+    }
+
+    /// Lets an item through to Raft if this member and all voters know its commands. Only a leader can tell.
+    fn admit(&self, item: &Item) -> Result<&Raft, Failed> {
+        let raft = self.raft.as_ref();
+        let raft = raft.ok_or(Failed::NotLeader { leader: None })?;
+        let Item::Commands {
+            count, commands, ..
+        } = item
+        else {
+            return Ok(raft);
+        };
+        let gaps = self.gate.gaps();
+        let mut lacking = None;
+        let checked = self.checker.check(*count, commands, &mut |number| {
+            let gap = || Some((number, gaps.as_ref()?.who_lacks(number)?.peer));
+            lacking = lacking.or_else(gap);
+        });
+        let unknown = match checked {
+            Ok(()) => None,
+            Err(CheckError::Unknown(why)) => {
+                let number = why.unknown_number().ok_or(Failed::Malformed)?;
+                Some((number, self.me.peer))
+            }
+            Err(_) => return Err(Failed::Malformed),
+        };
+        let Some((command, peer)) = lacking.or(unknown) else {
+            return Ok(raft);
+        };
+        let status = raft.node.status();
+        let status = status.borrow();
+        match (status.role, status.leader) {
+            (Role::Leader, _) => Err(Failed::Unsupported { command, peer }),
+            (_, leader) => Err(Failed::NotLeader { leader }),
+        }
     }
 
     /// Answers a query from the state as it is here.

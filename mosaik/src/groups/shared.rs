@@ -6,6 +6,7 @@ use super::{
     client::Client,
     error::{GroupError, RecoverError, Refusal},
     event,
+    machine::Program,
     progress::Progress,
     proposer::Failed,
     proto::founding::message::Awaited,
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     id: GroupId,
     name: String,
     peer: PeerId,
+    program: Program,
     awaited: Vec<Awaited>,
     progress: Arc<Progress>,
     client: Client,
@@ -103,8 +105,19 @@ impl Ended {
 }
 
 impl Shared {
-    /// A group that is about to be joined by `peer`. Founding waits for `awaited`.
+    /// A group that nothing drives.
     pub(crate) fn new(name: &str, peer: PeerId, awaited: Vec<Awaited>, tasks: &Tasks) -> Arc<Self> {
+        Self::hosting(name, peer, Program::default(), awaited, tasks)
+    }
+
+    /// A group that is about to be joined by `peer`, which runs `program` for it. Founding waits for `awaited`.
+    pub(crate) fn hosting(
+        name: &str,
+        peer: PeerId,
+        program: Program,
+        awaited: Vec<Awaited>,
+        tasks: &Tasks,
+    ) -> Arc<Self> {
         let route = watch::Sender::new(Ok(None::<Route>));
         let routes = route.subscribe();
         let round = move || {
@@ -120,6 +133,7 @@ impl Shared {
             id: GroupId::from_name(name),
             name: name.into(),
             peer,
+            program,
             awaited,
             progress: Arc::default(),
             client: Client::default(),
@@ -141,6 +155,11 @@ impl Shared {
 
     pub(crate) fn peer(&self) -> PeerId {
         self.peer
+    }
+
+    /// What is known of the program that runs here.
+    pub(crate) fn program(&self) -> &Program {
+        &self.program
     }
 
     pub(crate) fn awaited(&self) -> Vec<Awaited> {

@@ -1,5 +1,7 @@
 //! What two members say to each other on their bond.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::clocks;
@@ -15,6 +17,7 @@ use crate::{
             quiesce,
             rollback::{Found, Rollback},
             roster::Preference,
+            versions::Announced,
         },
         raft::Purpose,
     },
@@ -232,6 +235,8 @@ pub(crate) struct Presence {
     pub(crate) preference: Preference,
     /// What it means to agree on.
     pub(crate) terms: Terms,
+    /// What its program knows.
+    pub(crate) announced: Arc<Announced>,
     /// What it found on its disk when it started; nothing if it keeps its log in memory.
     pub(crate) found: Option<Found>,
     /// Whether it was told that its disk went back: it takes part no longer, and waits to be taken in anew.
@@ -274,4 +279,61 @@ pub(crate) fn proof(
     hasher.update(group.as_bytes());
     hasher.update(&boot.to_le_bytes());
     *hasher.finalize().as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        groups::proto::{
+            founding::charter::Digest,
+            versions::{MAX_METHODS, Methods, Signature},
+        },
+        wire,
+    };
+
+    fn methods(count: usize) -> Vec<(u64, Signature)> {
+        let numbers = (0..count as u64).map(|n| u64::MAX - n).rev();
+        numbers.map(|number| (number, [0xff; 16])).collect()
+    }
+
+    #[test]
+    fn a_presence_says_so_much_and_no_more() {
+        let most = Methods::new(&methods(MAX_METHODS).into_iter().collect()).unwrap();
+        let digest = Digest([0xff; 32]);
+        let presence = Presence {
+            group: GroupId::from_name("g"),
+            boot: u64::MAX,
+            writer: true,
+            preference: Preference::Neutral,
+            terms: Terms {
+                durable: true,
+                timing: digest,
+                key_check: digest,
+                fingerprint: digest,
+                options: digest,
+            },
+            announced: Arc::new(Announced {
+                commands: most.clone(),
+                queries: most,
+            }),
+            found: None,
+            rolled_back: false,
+            proof: [0xff; 32],
+        };
+        let message = Control::Present(presence.clone());
+        let bytes = wire::encode(&message).unwrap();
+        assert!(bytes.len() < 16 * 1024, "{} bytes", bytes.len());
+        assert_eq!(wire::decode(&bytes), Ok(message));
+        // The same with one method more, as somebody malicious would say it.
+        let announced = wire::encode(&*presence.announced).unwrap();
+        let more = (methods(MAX_METHODS + 1), methods(0));
+        let more = wire::encode(&more).unwrap();
+        let at = bytes.windows(announced.len()).position(|w| w == announced);
+        let at = at.unwrap();
+        let forged = [&bytes[..at], &more, &bytes[at + announced.len()..]].concat();
+        assert!(wire::decode::<Control>(&forged).is_err());
+        let same = [&bytes[..at], &announced, &bytes[at + announced.len()..]].concat();
+        assert!(wire::decode::<Control>(&same).is_ok());
+    }
 }

@@ -217,9 +217,10 @@ impl Bonds {
     pub(crate) fn add(&self, front: &Arc<Front>) {
         let mut state = self.state();
         state.fronts.insert(front.group(), front.clone());
-        for link in state.links.values() {
+        for link in state.links.values_mut() {
             link.line.tell(Control::Present(link.own_presence(front)));
-            if let Some(presence) = link.presences.get(&front.group()) {
+            if let Some(presence) = link.presences.get_mut(&front.group()) {
+                front.shared().program().share(&mut presence.announced);
                 front.present(&link.line, presence);
             }
         }
@@ -342,7 +343,7 @@ impl Bonds {
     }
 
     /// A peer has sent a control message.
-    pub(super) fn received(&self, line: &Line, message: Control) {
+    pub(super) fn received(&self, line: &Line, mut message: Control) {
         let mut state = self.state();
         let State { fronts, links } = &mut *state;
         let current =
@@ -351,6 +352,11 @@ impl Bonds {
         let Some(link) = link.filter(current) else {
             return;
         };
+        if let Control::Present(presence) = &mut message
+            && let Some(front) = fronts.get(&presence.group)
+        {
+            front.shared().program().share(&mut presence.announced);
+        }
         link.remember(&message);
         line.hear();
         match message {

@@ -27,6 +27,8 @@ impl Driver {
         let mut refusals = self.front.refusals();
         let refused = self.seats.refused.clone();
         refusals.extend(refused.map(|why| (me.peer, why)));
+        let roster = self.seats.reasons.iter().map(ToString::to_string);
+        let roster = roster.chain(self.version_trouble()).collect();
         let status = GroupStatus {
             me: Some(me),
             phase: self.phase(membership.as_ref()),
@@ -36,7 +38,7 @@ impl Driver {
             unavailable,
             behind: if behind < NEARLY { 0 } else { behind },
             membership,
-            roster: self.seats.reasons.iter().map(ToString::to_string).collect(),
+            roster,
             refusals,
             conflicts: self
                 .conflicts

@@ -12,5 +12,6 @@ mod rest;
 mod run;
 mod running;
 mod seats;
+mod versions;
 
 pub(super) use run::{Driver, Ending, MakeMachine, Parts, Stop};

@@ -9,7 +9,10 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::{conflict::Conflicts, recover::Recovery, rest::Rest, running::Running, seats::Seats};
+use super::{
+    conflict::Conflicts, recover::Recovery, rest::Rest, running::Running, seats::Seats,
+    versions::Versions,
+};
 use crate::{
     groups::{
         bonds::{Bonds, Control, Farewell},
@@ -113,6 +116,7 @@ pub(crate) struct Driver {
     pub(super) log: GroupLog,
     pub(super) running: Option<Running>,
     pub(super) seats: Seats,
+    pub(super) versions: Versions,
     pub(super) conflicts: Conflicts,
     pub(super) recovery: Recovery,
     /// What an operator asks for.
@@ -190,6 +194,7 @@ impl Driver {
             log,
             running: None,
             seats: Seats::default(),
+            versions: Versions::restore(&state),
             conflicts: Conflicts::default(),
             recovery: Recovery::default(),
             timers: BTreeMap::new(),
@@ -239,6 +244,8 @@ impl Driver {
             self.notice(notice).await?;
         }
         self.answer_awaited();
+        // Before the handles are told who leads.
+        self.compare_versions().await?;
         self.look().await?;
         self.recover().await?;
         self.judge_clock();

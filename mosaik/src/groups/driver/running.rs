@@ -334,6 +334,9 @@ impl Driver {
             awake,
         });
         self.seats.reset();
+        self.versions.reset();
+        // Before anybody can propose something.
+        self.set_gate();
         self.front.serving().send_replace(Some(replica.clone()));
         replica
     }

@@ -33,6 +33,8 @@ pub(in crate::groups) struct Seats {
     last_eviction: Option<u64>,
     last_hand_over: Option<u64>,
     change: Option<Change>,
+    /// Those whom that makes voters.
+    promoted: BTreeSet<MemberId>,
     content: bool,
     /// Why the roster is as it is.
     pub(super) reasons: Vec<roster::Reason>,
@@ -55,9 +57,15 @@ impl Seats {
         };
         let result = change.await;
         self.change = None;
+        self.promoted.clear();
         if let Err(error) = result {
             debug!(%error, "a change of the members was not made");
         }
+    }
+
+    /// Who becomes a voter by the change that is under way.
+    pub(super) fn promoted(&self) -> &BTreeSet<MemberId> {
+        &self.promoted
     }
 
     /// Whether nothing is to be changed, as far as a leader that is confirmed can tell.
@@ -139,7 +147,8 @@ impl Driver {
             let leads = (running.epoch(), status.term);
             self.front.acknowledged(leads, commit, &status.replication);
         }
-        let view = self.view(&status, membership);
+        let outdated = self.outdated(&membership.members());
+        let view = self.view(&status, membership, &outdated);
         self.evict(&view);
         self.seats.reasons = roster::explain(&view);
         let Some(change) = roster::plan(&view) else {
@@ -152,6 +161,11 @@ impl Driver {
         }
         if matches!(change.step, roster::Step::HandOver(_)) {
             self.seats.last_hand_over = Some(view.now);
+        }
+        if let roster::Step::Voters { promote, .. } = &change.step {
+            self.seats.promoted.clone_from(promote);
+            // They must know what is proposed from now on.
+            self.set_gate();
         }
         let node = running.node().cloned();
         self.seats.change = Some(Box::pin(async move {
@@ -175,7 +189,7 @@ impl Driver {
             .then_some((status, replica))
     }
 
-    fn view(&self, status: &Status, membership: Membership) -> View {
+    fn view(&self, status: &Status, membership: Membership, outdated: &BTreeSet<MemberId>) -> View {
         let now = self.seats.millis(rt::now());
         let silence = self.seats.silence.as_ref();
         let me = self.front.me();
@@ -185,7 +199,8 @@ impl Driver {
         // Who holds another charter takes no part in this one.
         let apart = |bond: &Bond| bond.announces.is_some() && bond.announces != epoch;
         let bonds = self.front.bonds().into_iter();
-        let bonds = bonds.filter(|bond| members.contains(&bond.member) || !apart(bond));
+        let outside = |bond: &Bond| apart(bond) || outdated.contains(&bond.member);
+        let bonds = bonds.filter(|bond| members.contains(&bond.member) || !outside(bond));
         let far_off = self.running.as_ref().and_then(Running::clock);
         let far_off = far_off.map(|clock| clock.far_off()).unwrap_or_default();
         let bonded: BTreeMap<MemberId, _> = bonds.map(|bond| (bond.member, bond)).collect();

@@ -66,15 +66,9 @@ impl Front {
             peer: line.connection.peer(),
             boot: presence.boot,
         };
-        let expected = line.expected_proof(self.key(), self.group(), presence.boot);
-        let compared = self.settled.compare(&presence.terms);
-        let proved = if expected == presence.proof {
-            Ok(())
-        } else {
-            Err(Refusal::Key)
-        };
+        let compared = self.compare(line, presence);
         let mut core = self.core();
-        if let Err(why) = compared.and(proved) {
+        if let Err(why) = compared {
             core.remember_refusal(member.peer, why.clone());
             drop(core);
             line.tell(Control::Refused {
@@ -110,6 +104,7 @@ impl Front {
             writer: presence.writer,
             durable: presence.terms.durable,
             preference: presence.preference,
+            announced: presence.announced.clone(),
             announces: None,
             report: None,
             line: line.clone(),
@@ -120,6 +115,7 @@ impl Front {
             core.tell(Input::Unbonded(before.member));
             core.died(before.member, Death::Superseded);
         }
+        core.announcements += 1;
         core.lost.remove(&member);
         if core.latest.len() < MAX_REMEMBERED || core.latest.contains_key(&member.peer) {
             core.latest.insert(member.peer, member.boot);
@@ -128,6 +124,22 @@ impl Front {
         core.notices.push_back(Notice::Bonded(member));
         drop(core);
         self.news.notify_one();
+    }
+
+    /// Why a peer may not take part as it describes itself, if so.
+    fn compare(&self, line: &Line, presence: &Presence) -> Result<(), Refusal> {
+        self.settled.compare(&presence.terms)?;
+        if line.expected_proof(self.key(), self.group(), presence.boot) != presence.proof {
+            return Err(Refusal::Key);
+        }
+        // A command or query that both know takes and returns the same types.
+        let program = self.shared.program();
+        match program.announced().contradicts(&presence.announced) {
+            None => Ok(()),
+            Some(number) => Err(Refusal::Signature {
+                method: program.name(number),
+            }),
+        }
     }
 
     /// A peer says that it takes part no longer.

@@ -24,6 +24,10 @@ pub trait Application: Default + Send + Sync + 'static {
     #[doc(hidden)]
     type Image: Serialize + DeserializeOwned + Send + 'static;
 
+    /// Whether each command begins with its number; else all that members have in common is the type of commands.
+    #[doc(hidden)]
+    const NAMED: bool = true;
+
     /// What members compare.
     #[doc(hidden)]
     fn interface() -> Interface;
@@ -57,6 +61,8 @@ pub trait Application: Default + Send + Sync + 'static {
 impl<M: StateMachine> Application for M {
     type Operation = M::Command;
     type Image = M::Snapshot;
+
+    const NAMED: bool = false;
 
     fn interface() -> Interface {
         Interface::of_types::<M>()
@@ -134,6 +140,14 @@ impl Unknown {
     /// There is no method of this number.
     pub fn method(id: u64) -> Self {
         Self(Reason::Method(id))
+    }
+
+    /// The number of which there is no method, if that is what is wrong.
+    pub(crate) fn unknown_number(&self) -> Option<u64> {
+        match self.0 {
+            Reason::Method(number) => Some(number),
+            Reason::Short | Reason::Arguments(_) => None,
+        }
     }
 
     /// The number that `bytes` begin with, and the arguments that follow it.

@@ -8,8 +8,9 @@ use super::{
     Ctx, Halt,
     ctx::LAST_MOMENT,
     entry::{Check, ENTRY_FORMAT, Entry, Item, ItemReply, MAX_ITEMS},
-    hosted::{ApplyError, Encode, Machine},
+    hosted::{ApplyError, CheckError, Encode, Machine},
     state::{MAX_INDEX, State, Superseded},
+    used::Used,
 };
 use crate::groups::{
     proto::{
@@ -209,7 +210,15 @@ impl Applier {
         commands: &[u8],
     ) -> Result<ItemReply, Interrupted> {
         let index = id.index;
+        let unknown = |error: CheckError| {
+            let reason = error.to_string();
+            Interrupted::Halt(Halt::Unknown { index, reason })
+        };
+        let used = &mut self.state.used;
         if let Some((command, message)) = self.panicked.get(&(index, place)) {
+            // It stands in the log, though it does nothing.
+            let checked = self.machine.check(count, commands, &mut |n| used.add(n));
+            checked.map_err(unknown)?;
             return Ok(ItemReply::Panicked {
                 command: *command,
                 message: message.clone(),
@@ -230,15 +239,14 @@ impl Applier {
             generators: Cell::new(0),
         };
         let mut outputs = Vec::new();
-        match self.machine.apply(&ctx, count, commands, &mut outputs) {
+        let numbers = &mut |number| used.add(number);
+        let machine = &mut self.machine;
+        match machine.apply(&ctx, count, commands, &mut outputs, numbers) {
             Ok(()) => {
                 self.state.commands |= count > 0;
                 Ok(ItemReply::Applied(outputs.into()))
             }
-            Err(ApplyError::Unknown(error)) => {
-                let reason = error.to_string();
-                Err(Halt::Unknown { index, reason }.into())
-            }
+            Err(ApplyError::Unknown(error)) => Err(unknown(error)),
             Err(ApplyError::Panicked { command, message }) => {
                 tracing::error!(index, command, %message, "a command panicked, and is undone");
                 self.panicked.insert((index, place), (command, message));
@@ -280,6 +288,11 @@ impl Applier {
     /// Whether a command was ever applied.
     pub(crate) fn has_commands(&self) -> bool {
         self.state.commands
+    }
+
+    /// Which commands were ever applied.
+    pub(crate) fn used(&self) -> &Used {
+        &self.state.used
     }
 
     /// Whether another charter lives on instead.

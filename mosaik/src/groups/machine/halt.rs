@@ -24,7 +24,9 @@ pub(crate) enum Halt {
         reason: String,
     },
     /// The leader runs a version that has commands which this one has not: update this member.
-    #[error("entry {index} carries an unknown command: {reason}")]
+    #[error(
+        "entry {index} holds a command that this version does not know; update this member: {reason}"
+    )]
     Unknown {
         /// The entry.
         index: u64,

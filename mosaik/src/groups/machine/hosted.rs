@@ -22,23 +22,28 @@ pub(crate) type Encode = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + 
 /// Puts the state of an encoded snapshot in the place of the one that is there.
 pub(crate) type Restore = Box<dyn FnOnce(&[u8]) -> Result<(), RestoreError> + Send>;
 
+/// Is told the numbers of commands that have names, one after the other.
+pub(crate) type Numbers<'a> = &'a mut dyn FnMut(u64);
+
 /// A state and its commands, of no particular type.
 ///
 /// A command that panics leaves the state *torn*: nobody reads it until it is restored and
 /// [mended](Self::mend).
 pub(crate) trait Machine: fmt::Debug + Send + Sync {
     /// Applies a batch: `count` commands, one after the other, whose outputs are appended to `out`. Nothing is
-    /// applied if not all of them are known.
+    /// applied if not all of them are known. `numbers` are told those of the commands, if they have any.
     fn apply(
         &mut self,
         ctx: &Ctx,
         count: u32,
         commands: &[u8],
         out: &mut Vec<u8>,
+        numbers: Numbers<'_>,
     ) -> Result<(), ApplyError>;
 
-    /// Whether these are `count` commands that this version knows.
-    fn check(&self, count: u32, commands: &[u8]) -> Result<(), CheckError>;
+    /// Whether these are `count` commands that this version knows. `numbers` are told those of the commands, if they
+    /// have any.
+    fn check(&self, count: u32, commands: &[u8], numbers: Numbers<'_>) -> Result<(), CheckError>;
 
     /// Answers a query.
     fn query(&self, query: &[u8]) -> Result<Vec<u8>, QueryError>;
@@ -251,8 +256,9 @@ impl<M: Application> Machine for Hosted<M> {
         count: u32,
         commands: &[u8],
         out: &mut Vec<u8>,
+        numbers: Numbers<'_>,
     ) -> Result<(), ApplyError> {
-        let commands = decode::<M>(count, commands)?;
+        let commands = decode::<M>(count, commands, numbers)?;
         let mut slot = self.shared.write();
         let mut command = 0;
         let mut reply = Reply(std::mem::take(out));
@@ -271,8 +277,8 @@ impl<M: Application> Machine for Hosted<M> {
         })
     }
 
-    fn check(&self, count: u32, commands: &[u8]) -> Result<(), CheckError> {
-        decode::<M>(count, commands).map(drop)
+    fn check(&self, count: u32, commands: &[u8], numbers: Numbers<'_>) -> Result<(), CheckError> {
+        decode::<M>(count, commands, numbers).map(drop)
     }
 
     fn query(&self, query: &[u8]) -> Result<Vec<u8>, QueryError> {
@@ -394,7 +400,11 @@ impl<M> fmt::Debug for Local<M> {
 }
 
 /// All of a batch, or why it is none.
-fn decode<M: Application>(count: u32, bytes: &[u8]) -> Result<Vec<M::Operation>, CheckError> {
+fn decode<M: Application>(
+    count: u32,
+    bytes: &[u8],
+    numbers: Numbers<'_>,
+) -> Result<Vec<M::Operation>, CheckError> {
     if count > MAX_COMMANDS {
         return Err(CheckError::TooMany { count });
     }
@@ -404,6 +414,9 @@ fn decode<M: Application>(count: u32, bytes: &[u8]) -> Result<Vec<M::Operation>,
         let mut rest = bytes;
         for _ in 0..count {
             let (command, left) = M::decode(rest)?;
+            if M::NAMED {
+                numbers(Unknown::number(rest)?.0);
+            }
             commands.push(command);
             rest = left;
         }

@@ -5,10 +5,15 @@ use std::collections::BTreeMap;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::StateMachine;
-use crate::declare::{Schema, SchemaError, SchemaSource};
+use crate::{
+    declare::{Schema, SchemaError, SchemaSource},
+    groups::proto::versions::{Announced, MAX_METHODS, Methods, Signature},
+};
 
-/// What separates the digests of interfaces from all others.
+/// What separates the digests of layouts from all others.
 const CONTEXT: &str = "mosaik/group/machine/1";
+/// The same, of signatures.
+const SIGNATURE_CONTEXT: &str = "mosaik/group/signature/1";
 
 /// What a program keeps and understands: the layout of its state, and its commands and queries by name.
 #[derive(Clone, Debug)]
@@ -27,8 +32,8 @@ pub struct Interface {
 #[derive(Clone, Debug)]
 struct Method {
     name: &'static str,
-    /// Digests of the schemas of its arguments and of what it returns.
-    signature: [[u8; 32]; 2],
+    /// A digest of the schemas of its arguments and of what it returns.
+    signature: Signature,
 }
 
 /// Why programs cannot be compared by their interfaces.
@@ -45,6 +50,14 @@ pub(crate) enum InterfaceError {
     /// Rename one of the two.
     #[error("`{0}` and `{1}` have one number: rename one of them")]
     Number(&'static str, &'static str),
+    /// Split the state into several groups, or have one command do what several do.
+    #[error("{count} {what} are more than the {MAX_METHODS} that a group may have")]
+    TooMany {
+        /// Whether they are commands or queries.
+        what: &'static str,
+        /// How many.
+        count: usize,
+    },
 }
 
 impl Interface {
@@ -114,10 +127,11 @@ impl Interface {
         Arguments: Serialize + DeserializeOwned,
         Output: Serialize + DeserializeOwned,
     {
-        let signature = [
-            self.digest::<Arguments>(|| format!("an argument of `{name}`")),
-            self.digest::<Output>(|| format!("what `{name}` returns")),
-        ];
+        let mut hasher = blake3::Hasher::new_derive_key(SIGNATURE_CONTEXT);
+        hasher.update(&self.digest::<Arguments>(|| format!("an argument of `{name}`")));
+        hasher.update(&self.digest::<Output>(|| format!("what `{name}` returns")));
+        let mut signature = Signature::default();
+        hasher.finalize_xof().fill(&mut signature);
         Method { name, signature }
     }
 
@@ -146,8 +160,9 @@ impl Interface {
         }
     }
 
-    /// The digest of all that members compare, with whether the build checks for overflow, as far as that can be
-    /// told: members that differ in it would compute other things.
+    /// The digest of what all members must have alike: the layout of the state, and everything of which commands
+    /// without names are made; with whether the build checks for overflow, as far as that can be told: members that
+    /// differ in it would compute other things.
     pub(crate) fn fingerprint(&self) -> Result<[u8; 32], InterfaceError> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
@@ -156,15 +171,34 @@ impl Interface {
         for digest in &self.layout {
             hasher.update(digest);
         }
-        for methods in [&self.commands, &self.queries] {
-            hasher.update(&(methods.len() as u64).to_le_bytes());
-            for (number, method) in methods {
-                hasher.update(&number.to_le_bytes());
-                hasher.update(&method.signature.concat());
-            }
-        }
         hasher.update(&[u8::from(cfg!(debug_assertions))]);
         Ok(*hasher.finalize().as_bytes())
+    }
+
+    /// What members tell each other that they know.
+    pub(crate) fn announced(&self) -> Result<Announced, InterfaceError> {
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
+        }
+        let methods = |what, of: &BTreeMap<u64, Method>| {
+            let signatures = of
+                .iter()
+                .map(|(number, method)| (*number, method.signature));
+            let count = of.len();
+            Methods::new(&signatures.collect()).ok_or(InterfaceError::TooMany { what, count })
+        };
+        Ok(Announced {
+            commands: methods("commands", &self.commands)?,
+            queries: methods("queries", &self.queries)?,
+        })
+    }
+
+    /// What commands and queries are called.
+    pub(crate) fn names(&self) -> BTreeMap<u64, &'static str> {
+        let methods = self.commands.iter().chain(&self.queries);
+        methods
+            .map(|(number, method)| (*number, method.name))
+            .collect()
     }
 }
 
@@ -205,42 +239,68 @@ mod tests {
         assert_eq!(number("foobar"), 0x8594_4171_f739_67e8);
     }
 
+    type Build = fn(&mut Interface);
+
+    fn built(build: Build) -> Interface {
+        let mut interface = Interface::of::<u64>(TRACED);
+        build(&mut interface);
+        interface
+    }
+
     #[test]
-    fn what_differs_has_another_fingerprint() {
-        let print = |build: fn(&mut Interface)| {
-            let mut interface = Interface::of::<u64>(TRACED);
-            build(&mut interface);
-            interface.fingerprint().unwrap()
-        };
+    fn the_fingerprint_is_that_of_the_layout() {
+        let print = |interface: Interface| interface.fingerprint().unwrap();
+        let plain = print(built(|_| {}));
+        assert_eq!(plain, print(built(|i| i.command::<(u64,), u64>("add"))));
+        assert_eq!(plain, print(built(|i| i.query::<(u64,), u64>("add"))));
+        let other = SchemaSource::Traced(Schema::trace::<u32>);
+        assert_ne!(plain, print(Interface::of::<u32>(other)));
+    }
+
+    #[test]
+    fn a_method_is_compared_by_its_types() {
+        let announced = |build: Build| built(build).announced().unwrap();
         let add = |i: &mut Interface| i.command::<(u64,), u64>("add");
-        let prints = [
-            print(|_| {}),
-            print(add),
-            print(|i| i.query::<(u64,), u64>("add")),
-            print(|i| i.command::<(u64,), u64>("sub")),
-            print(|i| i.command::<(u32,), u64>("add")),
-            print(|i| i.command::<(u64,), ()>("add")),
-            Interface::of::<u32>(SchemaSource::Traced(Schema::trace::<u32>))
-                .fingerprint()
-                .unwrap(),
-        ];
-        for (at, one) in prints.iter().enumerate() {
-            assert_eq!(
-                prints.iter().filter(|other| *other == one).count(),
-                1,
-                "{at}"
-            );
-        }
+        let ours = announced(add);
+        let check = |build: Build, expected: Option<&str>| {
+            let theirs = announced(build);
+            let expected = expected.map(number);
+            assert_eq!(ours.contradicts(&theirs), expected);
+            assert_eq!(theirs.contradicts(&ours), expected);
+        };
+        check(|_| {}, None);
+        check(|i| i.command::<(u64,), u64>("add"), None);
+        check(|i| i.command::<(u64,), u64>("sub"), None);
+        check(|i| i.query::<(u32,), u64>("add"), None);
+        check(|i| i.command::<(u32,), u64>("add"), Some("add"));
+        check(|i| i.command::<(u64,), ()>("add"), Some("add"));
+        check(|i| i.command::<u64, (u64,)>("add"), Some("add"));
         // The order in which they are declared is no difference.
-        let both = print(|i| {
+        let both = announced(|i| {
             i.command::<(u64,), u64>("add");
             i.command::<(), ()>("reset");
         });
-        let turned = print(|i| {
+        let turned = announced(|i| {
             i.command::<(), ()>("reset");
             i.command::<(u64,), u64>("add");
         });
         assert_eq!(both, turned);
+        assert!(both.commands.has(number("reset")) && !both.queries.has(number("reset")));
+    }
+
+    #[test]
+    fn there_are_so_many_methods_and_no_more() {
+        let names = (0..=MAX_METHODS).map(|n| &*format!("m{n}").leak());
+        let mut interface = Interface::of::<u64>(TRACED);
+        for (at, name) in names.enumerate() {
+            assert!(interface.announced().is_ok(), "{at}");
+            interface.query::<(), ()>(name);
+            if at < MAX_METHODS {
+                interface.command::<(), ()>(name);
+            }
+        }
+        let fault = interface.announced().unwrap_err().to_string();
+        assert!(fault.starts_with("257 queries are more"), "{fault}");
     }
 
     #[test]
@@ -256,13 +316,11 @@ mod tests {
         assert!(fault.starts_with("what `all` returns: "), "{fault}");
         let mut versions =
             ["1", "2"].map(|version| Interface::of::<u64>(SchemaSource::Stated(version)));
-        let prints = versions.each_mut().map(|interface| {
+        // The version stands for what cannot be traced.
+        let [one, two] = versions.each_mut().map(|interface| {
             interface.query::<(), Whatever>("all");
-            interface.fingerprint().unwrap()
+            interface.announced().unwrap()
         });
-        assert_ne!(
-            prints[0], prints[1],
-            "the version stands for what cannot be traced"
-        );
+        assert_eq!(one.contradicts(&two), Some(number("all")));
     }
 }

@@ -16,6 +16,7 @@ mod file;
 mod halt;
 mod hosted;
 mod interface;
+mod program;
 mod receive;
 pub(crate) mod replay;
 mod snapshot;
@@ -24,6 +25,7 @@ mod state_machine;
 mod store;
 #[cfg(test)]
 mod tests;
+mod used;
 
 pub use application::Application;
 #[doc(hidden)]
@@ -34,15 +36,14 @@ pub(crate) use entry::{Check, ENTRY_FORMAT, Entry, Item, ItemReply, MAX_COMMANDS
 pub(crate) use halt::Halt;
 #[doc(hidden)]
 pub use hosted::Here;
-pub(crate) use hosted::{Hosted, Local, Machine, QueryError};
+pub(crate) use hosted::{CheckError, Hosted, Local, Machine, QueryError};
 #[doc(hidden)]
 pub use interface::{Interface, number};
+pub(crate) use program::Program;
 pub(crate) use snapshot::{Header, Snapshot};
 pub(crate) use state::Superseded;
 pub use state_machine::StateMachine;
 pub(crate) use store::Store;
+pub(crate) use used::Used;
 #[cfg(test)]
-pub(crate) use {
-    applier::Interrupted, entry::MAX_ITEMS, hosted::CheckError, receive::Receiving,
-    state::DIGEST_EVERY,
-};
+pub(crate) use {applier::Interrupted, entry::MAX_ITEMS, receive::Receiving, state::DIGEST_EVERY};

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{ctx::LAST_MOMENT, entry::Check, hosted::Restore, snapshot::Header};
+use super::{ctx::LAST_MOMENT, entry::Check, hosted::Restore, snapshot::Header, used::Used};
 use crate::groups::{
     machine::Halt,
     proto::{founding::charter::Charter, log_id::LogId, session::Sessions},
@@ -34,6 +34,7 @@ pub(super) struct State {
     /// Whether a command was ever applied.
     pub(super) commands: bool,
     pub(super) superseded: Option<Superseded>,
+    pub(super) used: Used,
 }
 
 /// Why a state does not change any more: another charter of its group lives on.
@@ -77,6 +78,7 @@ impl State {
             && self.now <= LAST_MOMENT
             && self.sessions.is_sound()
             && self.digests.remembered.len() <= DIGESTS
+            && self.used.is_sound()
     }
 }
 

@@ -10,3 +10,4 @@ pub(crate) mod roster;
 pub(crate) mod session;
 pub(crate) mod sizes;
 pub(crate) mod timing;
+pub(crate) mod versions;

@@ -19,7 +19,8 @@ use super::types::{self, RaftLogId, Reply, Types};
 use crate::{
     groups::{
         machine::{
-            Applier, Check, Frozen, Halt, Header, Machine, Snapshot, Store, Superseded, replay,
+            Applier, Check, Frozen, Halt, Header, Machine, Snapshot, Store, Superseded, Used,
+            replay,
         },
         progress,
         proto::roster::Membership,
@@ -67,6 +68,8 @@ pub(crate) struct Progress {
     pub(crate) commands: bool,
     /// For how long the group had leaders.
     pub(crate) uptime: Duration,
+    /// Which commands were ever applied.
+    pub(crate) used: Arc<Used>,
     /// Whether another charter lives on instead.
     pub(crate) superseded: Option<Superseded>,
     /// Why nothing more is applied.
@@ -383,6 +386,9 @@ impl Applied {
             }
             if progress.superseded.as_ref() != applier.superseded() {
                 progress.superseded = applier.superseded().cloned();
+            }
+            if *progress.used != *applier.used() {
+                progress.used = Arc::new(applier.used().clone());
             }
             progress.commands = applier.has_commands();
             progress.uptime = applier.uptime();

@@ -8,7 +8,7 @@ use tracing::{debug, info};
 
 use super::{
     choice::{Choice, Current, Decision},
-    message::{Answered, End, Hello, Standing, Welcome},
+    message::{Answered, End, Hello, Standing, Version, Welcome},
     serve::{Gateway, MAX_GREETING},
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
         machine::Item,
         progress::Progress,
         proposer::Fate,
-        proto::founding::charter::{Digest, Epoch},
+        proto::founding::charter::Epoch,
         shared::Shared,
         status::{GroupStatus, Phase},
     },
@@ -41,7 +41,7 @@ pub(crate) struct Connector {
     pub(crate) shared: Arc<Shared>,
     pub(crate) bonds: Bonds,
     pub(crate) key: [u8; 32],
-    pub(crate) fingerprint: Digest,
+    pub(crate) version: Version,
     pub(crate) tasks: Tasks,
 }
 
@@ -228,17 +228,23 @@ impl Connector {
         if peer == self.shared.peer() {
             let gateway = own.and_then(|front| Gateway::open(front, peer));
             let gateway = gateway.ok_or(Unserved::Away("it holds no state now".into()))?;
-            let own = own.map(|front| (*front.key(), front.fingerprint()));
-            return match own {
-                Some((key, _)) if key != self.key => Err(Unserved::Refused(Refusal::Key)),
-                Some((_, fingerprint)) if fingerprint != self.fingerprint => {
-                    Err(Unserved::Refused(Refusal::Machine))
-                }
-                _ => Ok(self.serve_here(gateway)),
+            let refusal = own.and_then(|front| self.refuse(front));
+            return match refusal {
+                Some(why) => Err(Unserved::Refused(why)),
+                None => Ok(self.serve_here(gateway)),
             };
         }
         let connected = rt::timeout(CONNECT_TIMEOUT, self.connect_there(peer)).await;
         connected.unwrap_or_else(|_| Err(Unserved::Away("it does not answer".into())))
+    }
+
+    /// Why the member on this node does not serve the client, if so.
+    fn refuse(&self, front: &Front) -> Option<Refusal> {
+        if *front.key() != self.key {
+            return Some(Refusal::Key);
+        }
+        let (program, fingerprint) = (front.shared().program(), front.fingerprint());
+        self.version.compare(program, fingerprint).err()
     }
 
     fn serve_here(&self, gateway: Gateway) -> Served {
@@ -273,7 +279,7 @@ impl Connector {
         sent.map_err(|error| Unserved::away(&error))?;
         let mut link = Link::<Hello, Welcome>::resume(link.into_halves(), MAX_GREETING);
         let hello = Hello {
-            fingerprint: self.fingerprint,
+            version: self.version.clone(),
             proof: line.proof_as(&self.key, End::Client, group),
         };
         let sent = link.tx.send(&hello).await;

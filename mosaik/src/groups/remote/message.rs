@@ -1,27 +1,66 @@
 //! What a client and the member that serves it say to each other before the first request.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     groups::{
         error::Refusal,
+        machine::Program,
         proposer::Failed,
         proto::{
             founding::charter::{Digest, Epoch},
             roster::Membership,
+            versions::Announced,
         },
     },
-    id::{GroupId, MemberId},
+    id::{GroupId, MemberId, PeerId},
 };
 
 /// The first message of a client's stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hello {
-    /// What the client takes the group's commands and queries for.
-    pub(crate) fingerprint: Digest,
+    /// The client's program.
+    pub(crate) version: Version,
     /// Proves that it knows the group's key, in this session.
     pub(crate) proof: [u8; 32],
+}
+
+/// The program of a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Version {
+    /// Whether its commands and queries travel by name.
+    pub(crate) named: bool,
+    /// Those that it knows, if so.
+    pub(crate) announced: Arc<Announced>,
+    /// What it takes the types of all for, if they have no names.
+    pub(crate) fingerprint: Digest,
+}
+
+impl Version {
+    /// That of a program.
+    pub(crate) fn of(program: &Program, fingerprint: Digest) -> Self {
+        Self {
+            named: program.is_named(),
+            announced: program.announced().clone(),
+            fingerprint,
+        }
+    }
+
+    /// Why the two do not understand each other, if so. The layout of the state is none of a client's business.
+    pub(crate) fn compare(&self, program: &Program, fingerprint: Digest) -> Result<(), Refusal> {
+        if self.named && program.is_named() {
+            let differs = program.announced().contradicts(&self.announced);
+            return differs.map_or(Ok(()), |number| {
+                let method = program.name(number);
+                Err(Refusal::Signature { method })
+            });
+        }
+        let same = self.named == program.is_named() && self.fingerprint == fingerprint;
+        same.then_some(()).ok_or(Refusal::Machine)
+    }
 }
 
 /// What a member answers.
@@ -69,7 +108,12 @@ pub(crate) struct Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Unanswered {
     /// The member's version of the program does not know it.
-    Unknown(String),
+    Unknown {
+        /// The number that it travels by, if it has one.
+        query: Option<u64>,
+        /// The member.
+        peer: PeerId,
+    },
     /// It panicked, with this message.
     Panicked(String),
     /// Its answer cannot be encoded.

@@ -18,5 +18,5 @@ mod serve;
 
 pub(super) use connected::Connected;
 pub(super) use connector::{Connector, Remote};
-pub(super) use message::{Answer, Answered, End, Standing, Unanswered, proof};
+pub(super) use message::{Answer, Answered, End, Standing, Unanswered, Version, proof};
 pub(super) use serve::{Clients, Standings};

@@ -16,6 +16,7 @@ use crate::{
         machine::{Item, QueryError},
         proposer::{Failed, Fate},
         replica::Replica,
+        route::Route,
         status::GroupStatus,
     },
     id::PeerId,
@@ -93,9 +94,12 @@ impl Gateway {
         if matches!(&item, Item::Open { peer } if *peer != self.client) {
             return Err(Failed::Malformed);
         }
-        self.replica.check(&item)?;
         let route = self.front.shared().routes().borrow().clone();
         match route {
+            // The leader looks whether it can be applied.
+            Ok(Some(Route::Here(replica))) if replica.epoch() == self.replica.epoch() => {
+                replica.submit_for(item).await
+            }
             // The session of a client is of the charter that it was told.
             Ok(Some(route)) if route.epoch() == self.replica.epoch() => route.submit(item).await,
             _ => Err(Failed::NotLeader { leader: None }),
@@ -126,7 +130,10 @@ impl Gateway {
                     rt::sleep(RESTORING).await;
                     continue;
                 }
-                Err(QueryError::Unknown(why)) => Err(Unanswered::Unknown(why.to_string())),
+                Err(QueryError::Unknown(why)) => Err(Unanswered::Unknown {
+                    query: why.unknown_number(),
+                    peer: self.replica.me().peer,
+                }),
                 Err(QueryError::Panicked { message }) => Err(Unanswered::Panicked(message)),
                 Err(QueryError::Answer(why)) => Err(Unanswered::Encoding(why.to_string())),
             };
@@ -226,11 +233,9 @@ impl Front {
     /// Why a client is not served, if so.
     fn refuse(&self, line: &Line, hello: &Hello) -> Option<Refusal> {
         if hello.proof != line.proof_as(self.key(), End::Client, self.group()) {
-            Some(Refusal::Key)
-        } else if hello.fingerprint != self.fingerprint() {
-            Some(Refusal::Machine)
-        } else {
-            None
+            return Some(Refusal::Key);
         }
+        let (program, fingerprint) = (self.shared().program(), self.fingerprint());
+        hello.version.compare(program, fingerprint).err()
     }
 }

@@ -289,10 +289,13 @@ fn replicas_that_differ_find_out() {
 fn batches_and_queries_are_checked_on_their_own() {
     let mut hosted = Hosted::<Tally>::new();
     let add = wire::encode(&Add(1, 5)).unwrap();
-    assert_eq!(hosted.check(1, &add), Ok(()));
-    assert!(matches!(hosted.check(2, &add), Err(CheckError::Unknown(_))));
+    assert_eq!(hosted.check(1, &add, &mut |_| ()), Ok(()));
     assert!(matches!(
-        hosted.check(u32::MAX, &add),
+        hosted.check(2, &add, &mut |_| ()),
+        Err(CheckError::Unknown(_))
+    ));
+    assert!(matches!(
+        hosted.check(u32::MAX, &add, &mut |_| ()),
         Err(CheckError::TooMany { .. })
     ));
     let record = Journal::default().push(vec![open(), batch(0, &[Add(1, 5)])]);

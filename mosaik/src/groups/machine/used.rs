@@ -1,0 +1,75 @@
+//! Which commands the log of a group ever held, as far as they have names.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::groups::proto::versions::{MAX_METHODS, Methods};
+
+/// The numbers of the commands that were ever applied: whoever does not know one of them cannot apply the log.
+/// Empty where commands have no names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Used {
+    /// At most [`MAX_METHODS`], which is what a program knows; any beyond are not remembered.
+    numbers: BTreeSet<u64>,
+    /// The command that was applied last, which is likely to be the next one too.
+    last: Option<u64>,
+}
+
+impl Used {
+    /// A command is applied.
+    pub(super) fn add(&mut self, number: u64) {
+        if self.last == Some(number) {
+            return;
+        }
+        self.last = Some(number);
+        if self.numbers.len() < MAX_METHODS {
+            self.numbers.insert(number);
+        }
+    }
+
+    /// Whether a command was applied.
+    pub(crate) fn has(&self, number: u64) -> bool {
+        self.numbers.contains(&number)
+    }
+
+    /// One that a member who knows `commands` could not apply.
+    pub(crate) fn missing_in(&self, commands: &Methods) -> Option<u64> {
+        let mut numbers = self.numbers.iter().copied();
+        numbers.find(|number| !commands.has(*number))
+    }
+
+    /// Whether it is as [`add`](Self::add) leaves it.
+    pub(super) fn is_sound(&self) -> bool {
+        self.numbers.len() <= MAX_METHODS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_remembered_once_and_not_without_end() {
+        let knows = |numbers: &[u64]| {
+            let methods = numbers.iter().map(|number| (*number, [0; 16]));
+            Methods::new(&methods.collect()).unwrap()
+        };
+        let mut used = Used::default();
+        assert_eq!(used.missing_in(&knows(&[])), None);
+        for number in [7, 7, 3, 7] {
+            used.add(number);
+        }
+        assert!(used.has(3) && used.has(7) && !used.has(4));
+        assert_eq!(used.missing_in(&knows(&[])), Some(3));
+        assert_eq!(used.missing_in(&knows(&[3, 9])), Some(7));
+        assert_eq!(used.missing_in(&knows(&[3, 7])), None);
+        for number in 0..2 * MAX_METHODS as u64 {
+            used.add(number);
+        }
+        assert_eq!(used.numbers.len(), MAX_METHODS);
+        assert!(used.is_sound());
+        used.numbers.insert(u64::MAX);
+        assert!(!used.is_sound());
+    }
+}
