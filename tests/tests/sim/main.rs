@@ -1,6 +1,7 @@
 //! Networks in simulated worlds.
 
 mod clocks;
+mod deaf;
 mod delivery;
 mod discovery;
 mod distance;

@@ -301,11 +301,25 @@ impl RaftNetworkV2<Types> for Client {
                 // later belongs to no other heartbeat.
                 let beat = async move {
                     let request = input.next().await?;
+                    if self.shared.pulse.is_silent() {
+                        return Some(Err(CallError::Silent));
+                    }
                     Some(self.ask(request).await)
                 };
                 let beat = stream::once(beat).filter_map(std::future::ready);
                 return Ok(beat.map(move |answer| answer.map_err(&named)).boxed());
             }
+            // Nothing more is sent while the leader keeps silent; what was sent may still be answered.
+            let pulse = shared.pulse.clone();
+            let mut input = input
+                .then(move |request| {
+                    let pulse = pulse.clone();
+                    async move {
+                        pulse.may_speak().await;
+                        request
+                    }
+                })
+                .boxed();
             // openraft pauses after an error by holding the next request back: no stream is opened before.
             let answers = async move {
                 let Some(first) = input.next().await else {
@@ -412,6 +426,8 @@ pub(super) enum CallError {
     Link(#[from] LinkError),
     #[error("too many groups of this node elect at once")]
     Busy,
+    #[error("no majority answers this leader, which keeps silent for a while")]
+    Silent,
     #[error("nothing was heard for {0:?}")]
     Late(Duration),
     #[error(transparent)]

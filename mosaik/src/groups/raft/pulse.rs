@@ -2,7 +2,8 @@
 //!
 //! openraft's own heartbeats are off. Ours are rounds of its read index, which tell at the same time whether a
 //! majority still follows. A leader that no majority answers falls silent from time to time, so that others may
-//! stand; what it is asked meanwhile it refuses. While a group rests there are none.
+//! stand: it may be heard and hear nobody. It replicates nothing more then, since every entry says that it is there, and
+//! refuses what it is asked; the answers to what it has sent still count. While a group rests there are no heartbeats.
 //!
 //! Where elections fail again and again, for want of time on a machine that is too busy perhaps, members stand
 //! less and less often: else a thousand groups that elect at once would only keep each other from it.
@@ -40,7 +41,7 @@ pub(super) struct Pulse {
     /// Whether the member has led without a break since it was last confirmed: then its lease may hold.
     sure: AtomicBool,
     /// Whether it leads and keeps silent, as nobody answers.
-    silent: AtomicBool,
+    silent: watch::Sender<bool>,
     /// Counts what was asked that leaves no entry.
     asked: AtomicU64,
     /// The member stands for election, or asks whether it should.
@@ -69,7 +70,7 @@ impl Default for Pulse {
         Self {
             awake: watch::Sender::new(true),
             sure: AtomicBool::new(true),
-            silent: AtomicBool::new(false),
+            silent: watch::Sender::new(false),
             asked: AtomicU64::new(0),
             stood: Notify::new(),
             reachable: Notify::new(),
@@ -116,7 +117,22 @@ impl Pulse {
 
     /// Whether it keeps silent, as nobody answers.
     pub(super) fn is_silent(&self) -> bool {
-        self.silent.load(Ordering::Acquire)
+        *self.silent.borrow()
+    }
+
+    /// Waits until it keeps silent no longer.
+    pub(super) async fn may_speak(&self) {
+        let mut silent = self.silent.subscribe();
+        // The sender is this one's own.
+        drop(silent.wait_for(|silent| !*silent).await);
+    }
+
+    fn set_silent(&self, silent: bool) {
+        self.silent.send_if_modified(|held| {
+            let changed = *held != silent;
+            *held = silent;
+            changed
+        });
     }
 
     /// Something is asked that leaves no entry.
@@ -203,7 +219,7 @@ pub(super) async fn beat(
                 (active, membership.is_some_and(Membership::one_votes))
             };
             let silent = !alone && keeps_silent(now.duration_since(active), timing.election_max);
-            pulse.silent.store(silent, Ordering::Release);
+            pulse.set_silent(silent);
             if !silent && !show(&server, &timing, &pulse, alone).await {
                 return;
             }
@@ -220,7 +236,7 @@ pub(super) async fn beat(
                 None => return,
             }
         }
-        pulse.silent.store(false, Ordering::Release);
+        pulse.set_silent(false);
     }
 }
 

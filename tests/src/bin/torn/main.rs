@@ -7,7 +7,9 @@
 //! linearizable, and every command that was acknowledged has to be applied, none twice; nothing that was begun on the
 //! smaller side of a split may have been acknowledged there, and nothing may have failed while each was restarted.
 //!
-//! Once with logs on disk, and once with logs in memory, which leaves out what those do not survive.
+//! Once with logs on disk, and at the same time once with logs in memory, which leaves out what those do not survive.
+//! `torn durable` or `torn volatile` runs one of the two, and names behind that only what is called so. `RUST_LOG` shows
+//! what the members log.
 
 mod cluster;
 mod member;
@@ -28,21 +30,28 @@ fn main() -> anyhow::Result<()> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
         ["member", rest @ ..] => member::run(rest),
-        modes if env::var_os(INSIDE).is_some() => phases::run(modes),
-        modes => enter(modes),
+        [mode, only @ ..] if env::var_os(INSIDE).is_some() => phases::run(mode, only),
+        [] => enter(&[&["durable"], &["volatile"]]),
+        one => enter(&[one]),
     }
 }
 
-/// Runs this program again in namespaces that vanish with it.
-fn enter(args: &[&str]) -> anyhow::Result<()> {
-    let mut command = Command::new("unshare");
-    command.args(["--map-root-user", "--net", "--mount"]);
-    let status = command
-        .arg(env::current_exe()?)
-        .args(args)
-        .env(INSIDE, "1")
-        .status()
-        .context("cannot run `unshare`: install util-linux")?;
-    ensure!(status.success(), "it did not go well: {status}");
+/// Runs this program again with each of these arguments, at once, in namespaces that vanish with it.
+fn enter(runs: &[&[&str]]) -> anyhow::Result<()> {
+    let mut started = Vec::new();
+    for args in runs {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--net", "--mount", "--pid", "--fork"]);
+        command.args(["--mount-proc", "--kill-child"]);
+        command.arg(env::current_exe()?).args(*args);
+        let child = command.env(INSIDE, "1").spawn();
+        started.push(child.context("cannot run `unshare`: install util-linux")?);
+    }
+    let mut ended = Vec::new();
+    for child in &mut started {
+        ended.push(child.wait()?);
+    }
+    let all = ended.iter().all(|status| status.success());
+    ensure!(all, "it did not go well: {ended:?}");
     Ok(())
 }

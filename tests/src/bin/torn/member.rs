@@ -30,6 +30,8 @@ use tokio::{
     sync::{RwLock, watch},
 };
 
+use tracing_subscriber::EnvFilter;
+
 use super::{net::address, record::Recorder};
 
 /// Members that found the group: more than half of the five, so that they found it once.
@@ -96,6 +98,9 @@ pub(crate) async fn run(args: &[&str]) -> anyhow::Result<()> {
     let [host, hosts, boot, record, dir] = args else {
         bail!("five arguments, not {}", args.len());
     };
+    let log = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
+    let log = tracing_subscriber::fmt().with_env_filter(log);
+    log.with_writer(std::io::stderr).init();
     let (host, hosts): (usize, usize) = (host.parse()?, hosts.parse()?);
     let boot: u64 = boot.parse()?;
     let socket =

@@ -1,6 +1,6 @@
 //! What is checked of a run.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use anyhow::{Context as _, ensure};
 use mosaik::sim::history::{Operation, OperationId, check_exactly_once, check_linearizable};
@@ -87,6 +87,7 @@ impl Window {
 
 /// Checks all that was promised, and prints how long nothing was acknowledged.
 pub(crate) fn check(
+    mode: &str,
     cluster: &Cluster,
     windows: &[Window],
     states: &[String],
@@ -98,10 +99,11 @@ pub(crate) fn check(
     let answered = asked.iter().filter(|asked| asked.operation.ret().is_some());
     let times = answered.filter_map(|asked| asked.operation.completed());
     let acknowledged: BTreeSet<u64> = times.collect();
-    println!("  {:<42} {:>22}", "", "nothing acknowledged for");
+    let mut text = format!("{mode}:\n");
+    writeln!(text, "  {:<42} {:>22}", "", "nothing acknowledged for")?;
     for window in windows {
         let millis = window.silence(&acknowledged) / 1_000_000;
-        println!("  {:<42} {millis:>19} ms", window.name);
+        writeln!(text, "  {:<42} {millis:>19} ms", window.name)?;
         window.check_cut_off(&asked)?;
         window.check_flawless(&asked)?;
     }
@@ -123,11 +125,13 @@ pub(crate) fn check(
     check_exactly_once(&changes, &applied)?;
     check_linearizable(&Sequential, &operations)?;
     let known = changes.iter().filter(|change| change.ret().is_some());
-    println!(
+    writeln!(
+        text,
         "  {} commands acknowledged, {} applied, {} queries: linearizable, each once",
         known.count(),
         applied.len(),
         operations.len() - changes.len(),
-    );
+    )?;
+    print!("{text}");
     Ok(())
 }
