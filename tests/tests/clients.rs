@@ -13,6 +13,9 @@ use mosaik_tests::{
     node, unique, within,
 };
 
+/// How often it is looked whether something has come to pass.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// Three nodes, of which the later know the first.
 async fn three(name: &str) -> [Network; 3] {
     let first = node(name, &[]).await;
@@ -74,7 +77,7 @@ async fn a_client_does_all_that_a_member_can() {
             .to_string()
             .contains(&format!("served by {leader}"))
         {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(LOOK).await;
         }
     };
     within(served).await;
@@ -93,9 +96,6 @@ async fn count(client: &GroupClient<Counter>, stop: &tokio::sync::Notify) -> u64
                 assert_eq!(value.unwrap(), acknowledged, "applied more than once, or lost");
             }
             () = &mut stopped => return acknowledged,
-        }
-        if acknowledged % 64 == 0 {
-            tokio::task::yield_now().await;
         }
     }
 }
@@ -138,14 +138,14 @@ async fn a_client_outlives_whoever_serves_it() {
                     .leader()
                     .is_some_and(|leader| others.contains(&leader))
                 {
-                    tokio::task::yield_now().await;
+                    tokio::time::sleep(LOOK).await;
                 }
             };
             within(follows).await;
             let further = u64::from(before) + 100;
             let goes_on = async {
                 while u64::from(client.version()) < further {
-                    tokio::task::yield_now().await;
+                    tokio::time::sleep(LOOK).await;
                 }
             };
             within(goes_on).await;
@@ -262,8 +262,71 @@ async fn a_client_lives_as_long_as_a_handle_or_a_command() {
     // Closing its session is an entry of the log.
     within(async {
         while bank.version() <= before {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(LOOK).await;
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_and_a_query_too_many_do_no_harm() {
+    let name = unique("harm");
+    let first = node(&name, &[]).await;
+    let here = node(&name, &[&first]).await;
+    let ledger = first
+        .groups()
+        .builder::<Ledger>("ledger")
+        .founders(1)
+        .join();
+    // A condition keeps its client, also where that has no other handle.
+    let when = here.groups().builder::<Ledger>("ledger").connect().when();
+    within(when.online()).await;
+    within(ledger.when().online()).await;
+    let client = here.groups().connect::<Ledger>("ledger");
+    let long = "a".repeat(16 * 1024 * 1024);
+    let (long, short) = tokio::join!(
+        within(client.query(long)),
+        within(client.query("a".to_owned()))
+    );
+    assert!(matches!(long, Err(GroupError::TooLarge { .. })), "{long:?}");
+    assert_eq!(short.unwrap(), None);
+    let closed = client.when().closed();
+    within(here.shutdown()).await;
+    within(closed).await;
+    assert!(!client.is_online());
+    let late = here.groups().connect::<Ledger>("ledger");
+    let late = within(late.query("a".to_owned())).await.unwrap_err();
+    assert!(matches!(late, GroupError::Closed), "{late:?}");
+}
+
+/// One member that takes a client for another's says nothing of the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_refuses_a_client_is_passed_over() {
+    let name = unique("passed over");
+    let odd = node(&name, &[]).await;
+    let even = node(&name, &[&odd]).await;
+    let here = node(&name, &[&odd, &even]).await;
+    let strange = odd
+        .groups()
+        .builder::<Counter>("counter")
+        .founders(1)
+        .key("other")
+        .join();
+    within(strange.when().online()).await;
+    let client = here.groups().connect::<Counter>("counter");
+    within(async {
+        while !client.explain().to_string().contains("refused") {
+            tokio::time::sleep(LOOK).await;
+        }
+    })
+    .await;
+    let own = even
+        .groups()
+        .builder::<Counter>("counter")
+        .founders(1)
+        .join();
+    within(client.when().online()).await;
+    assert_eq!(within(client.execute(3)).await.unwrap(), 3);
+    within(own.when().reaches(client.version())).await;
+    assert_eq!(own.local(Counter::value), Some(3));
 }

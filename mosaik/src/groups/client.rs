@@ -20,7 +20,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use tokio::sync::{Mutex as Turn, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex as Turn, Semaphore, SemaphorePermit, oneshot};
 use tracing::debug;
 
 use super::{
@@ -50,7 +50,7 @@ const RETRY: Duration = Duration::from_millis(20);
 pub(crate) struct Client {
     session: Mutex<Session>,
     /// Held by whoever opens a session.
-    opening: Turn<()>,
+    opening: Arc<Turn<()>>,
     under_way: Semaphore,
     kib: Semaphore,
 }
@@ -68,7 +68,7 @@ impl Default for Client {
     fn default() -> Self {
         Self {
             session: Mutex::default(),
-            opening: Turn::default(),
+            opening: Arc::default(),
             under_way: Semaphore::new(MAX_UNDER_WAY),
             kib: Semaphore::new(MAX_KIB as usize),
         }
@@ -185,6 +185,13 @@ impl Client {
         shared: &Arc<Shared>,
         query: &Bytes,
     ) -> Result<Result<Answer, Unanswered>, GroupError> {
+        if query.len() > MAX_ITEM {
+            return Err(GroupError::TooLarge {
+                len: query.len(),
+                limit: MAX_ITEM,
+                unit: "bytes",
+            });
+        }
         let mut routes = shared.routes();
         loop {
             let route = unless_shut(shared, usable(shared, &mut routes)).await??;
@@ -221,25 +228,36 @@ impl Client {
 
     /// Opens a session, unless somebody else does just now; a place in it.
     async fn open(shared: &Arc<Shared>, route: &Route) -> Result<Option<Place>, GroupError> {
-        let client = shared.client();
-        let _turn = client.opening.lock().await;
-        if let Some(place) = client.allocate(shared, route.epoch()) {
+        let turn = shared.client().opening.clone().lock_owned().await;
+        if let Some(place) = shared.client().allocate(shared, route.epoch()) {
             return Ok(Some(place));
         }
-        let open = Item::Open {
-            peer: shared.peer(),
-        };
-        match route.submit(open).await {
-            Ok((_, ItemReply::Opened(id))) => {
-                *lock(&client.session) = Session {
-                    id: Some((route.epoch(), id)),
+        // Whoever gave the call up would leave a session behind that nobody knows.
+        let (told, opened) = oneshot::channel();
+        let (opening, way) = (shared.clone(), route.clone());
+        shared.tasks().spawn(async move {
+            let _turn = turn;
+            let open = Item::Open {
+                peer: opening.peer(),
+            };
+            let opened = way.submit(open).await;
+            if let Ok((_, ItemReply::Opened(id))) = opened {
+                *lock(&opening.client().session) = Session {
+                    id: Some((way.epoch(), id)),
                     ..Session::default()
                 };
-                Ok(client.allocate(shared, route.epoch()))
             }
-            Ok((_, ItemReply::TooManySessions)) => Err(GroupError::Busy),
-            Ok((_, ItemReply::Superseded)) => Err(GroupError::Superseded),
-            Ok(_) | Err(_) => Ok(None),
+            drop(told.send(opened));
+        });
+        match opened.await {
+            Ok(Ok((_, ItemReply::Opened(_)))) => {
+                Ok(shared.client().allocate(shared, route.epoch()))
+            }
+            Ok(Ok((_, ItemReply::TooManySessions))) => Err(GroupError::Busy),
+            Ok(Ok((_, ItemReply::Superseded))) => Err(GroupError::Superseded),
+            // The network is shut down.
+            Err(_) => Err(GroupError::Closed),
+            Ok(_) => Ok(None),
         }
     }
 
@@ -321,7 +339,7 @@ impl Attempt {
                 ItemReply::Answered => return Err(GroupError::SessionExpired),
                 reply => debug!(?reply, "a command has to be sent again"),
             },
-            Err(Failed::Malformed) => return Err(GroupError::Refused(Refusal::Machine)),
+            Err(Failed::Malformed) if first => return Err(GroupError::Refused(Refusal::Machine)),
             Err(Failed::Unsupported { command, peer }) if first => {
                 let command = self.shared.program().name(command);
                 let why = Unsupported { command, peer };

@@ -12,6 +12,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 
 use super::{
     group::Version,
+    remote::Connected,
     shared::Shared,
     status::{GroupStatus, Phase},
 };
@@ -24,11 +25,13 @@ use crate::id::PeerId;
 #[derive(Clone, Debug)]
 pub struct When {
     shared: Arc<Shared>,
+    /// What a client is connected by: it goes on for as long as somebody waits.
+    connected: Option<Arc<Connected>>,
 }
 
 impl When {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) fn new(shared: Arc<Shared>, connected: Option<Arc<Connected>>) -> Self {
+        Self { shared, connected }
     }
 
     /// Commands can be applied, and queries answered.
@@ -81,6 +84,7 @@ impl When {
     fn begin(&self) -> Condition {
         Condition {
             shared: self.shared.clone(),
+            connected: self.connected.clone(),
             wanted: Vec::new(),
             waiting: None,
         }
@@ -99,6 +103,7 @@ impl When {
 #[must_use = "a condition waits when it is awaited"]
 pub struct Condition {
     shared: Arc<Shared>,
+    connected: Option<Arc<Connected>>,
     wanted: Vec<Wanted>,
     waiting: Option<BoxFuture<'static, ()>>,
 }
@@ -205,6 +210,7 @@ impl Clone for Condition {
     fn clone(&self) -> Self {
         Self {
             shared: self.shared.clone(),
+            connected: self.connected.clone(),
             wanted: self.wanted.clone(),
             waiting: None,
         }
@@ -230,7 +236,7 @@ mod tests {
     async fn all_that_is_wanted_holds_at_once() {
         let tasks = Tasks::new(tracing::Span::none());
         let shared = Shared::new("g", peer(1), Vec::new(), &tasks);
-        let when = When::new(shared.clone());
+        let when = When::new(shared.clone(), None);
         let mut both = when.leader_is(peer(2)).reaches(Version(7));
         let lead = |leader: Option<u8>| {
             shared.status().send_modify(|status| {
@@ -256,7 +262,7 @@ mod tests {
     async fn of_a_group_that_is_gone_only_what_held_last_completes() {
         let tasks = Tasks::new(tracing::Span::none());
         let shared = Shared::new("g", peer(1), Vec::new(), &tasks);
-        let when = When::new(shared.clone());
+        let when = When::new(shared.clone(), None);
         let (online, offline) = (when.online(), when.offline());
         shared.end(crate::groups::shared::Ended::Closed);
         assert!(online.now_or_never().is_none());

@@ -36,6 +36,8 @@ use crate::{
 const BACKLOG: usize = 1024;
 /// Requests of one stream that are under way at once.
 const MAX_UNDER_WAY: usize = 8192;
+/// Bytes of the requests of one stream that are under way at once, about: 16 MiB, and one request more.
+const MAX_HELD: usize = 16 * 1024 * 1024;
 /// Bytes that are written at once, about: 64 KiB.
 const WRITE: usize = 64 * 1024;
 
@@ -48,6 +50,20 @@ pub(crate) enum Request {
     Read { id: u64 },
     /// Answer this query. Only clients ask.
     Query { id: u64, query: Bytes },
+}
+
+impl Request {
+    /// How many bytes it holds, about.
+    fn size(&self) -> usize {
+        match self {
+            Self::Submit {
+                item: Item::Commands { commands, .. },
+                ..
+            } => commands.len(),
+            Self::Query { query, .. } => query.len(),
+            Self::Submit { .. } | Self::Read { .. } => 0,
+        }
+    }
 }
 
 /// What it answers.
@@ -164,25 +180,27 @@ impl Forwarding {
         request: impl FnOnce(u64) -> Request,
     ) -> Result<T, Failed> {
         let (reply, told) = oneshot::channel();
+        let unsent = Failed::NotLeader { leader: None };
+        // Room first: whoever gives the call up while it waits for that has not asked.
+        let room = match self.requests.try_reserve() {
+            Ok(room) => room,
+            Err(TrySendError::Closed(())) => return Err(unsent),
+            Err(TrySendError::Full(())) => {
+                let room = self.requests.reserve().boxed().await;
+                room.map_err(|_| unsent.clone())?
+            }
+        };
         let id = {
             let mut waiting = lock(&self.waiting);
             if waiting.closed {
-                return Err(Failed::NotLeader { leader: None });
+                return Err(unsent);
             }
             let id = waiting.next;
             waiting.next += 1;
             kind(&mut waiting).insert(id, reply);
             id
         };
-        let sent = match self.requests.try_send(request(id)) {
-            Ok(()) => true,
-            Err(TrySendError::Closed(_)) => false,
-            Err(TrySendError::Full(request)) => self.requests.send(request).boxed().await.is_ok(),
-        };
-        if !sent {
-            kind(&mut lock(&self.waiting)).remove(&id);
-            return Err(Failed::Unknown);
-        }
+        room.send(request(id));
         told.await.unwrap_or(Err(Failed::Unknown))
     }
 }
@@ -262,16 +280,20 @@ pub(crate) async fn serve(
 ) -> Result<(), LinkError> {
     let Link { tx, mut rx } = Link::<Response, Request>::resume(halves, wire::MAX_FRAME);
     let mut half = tx.into_half();
-    let mut under_way: FuturesUnordered<BoxFuture<'static, Response>> = FuturesUnordered::new();
+    let mut under_way: FuturesUnordered<BoxFuture<'static, (Response, usize)>> =
+        FuturesUnordered::new();
+    let mut held = 0;
     loop {
         tokio::select! {
             biased;
-            Some(response) = under_way.next() => {
+            Some((response, size)) = under_way.next() => {
+                held -= size;
                 let mut bytes = wire::encode_frame(&response, wire::MAX_FRAME)?;
                 while bytes.len() < WRITE {
-                    let Some(Some(next)) = under_way.next().now_or_never() else {
+                    let Some(Some((next, size))) = under_way.next().now_or_never() else {
                         break;
                     };
+                    held -= size;
                     bytes.extend(wire::encode_frame(&next, wire::MAX_FRAME)?);
                 }
                 half.write_all(&bytes).await?;
@@ -280,11 +302,14 @@ pub(crate) async fn serve(
                 let response = Response::Standing(standing);
                 half.write_all(&wire::encode_frame(&response, wire::MAX_FRAME)?).await?;
             }
-            request = rx.recv(), if under_way.len() < MAX_UNDER_WAY => {
+            request = rx.recv(), if under_way.len() < MAX_UNDER_WAY && held < MAX_HELD => {
                 let Some(request) = request? else {
                     return Ok(());
                 };
-                under_way.push(service.clone().answer(request));
+                let size = request.size();
+                held += size;
+                let answer = service.clone().answer(request);
+                under_way.push(answer.map(move |response| (response, size)).boxed());
             }
         }
     }

@@ -173,7 +173,7 @@ impl<M> Group<M> {
 
     /// States that can be waited for.
     pub fn when(&self) -> When {
-        When::new(self.joined.shared.clone())
+        When::new(self.joined.shared.clone(), None)
     }
 
     /// What happens from now on.

@@ -120,7 +120,10 @@ impl<M> GroupClient<M> {
 
     /// States that can be waited for. A [version](When::reaches) counts as reached once this client has seen it.
     pub fn when(&self) -> When {
-        When::new(self.caller.shared.clone())
+        let Caller {
+            shared, connected, ..
+        } = self.caller();
+        When::new(shared, connected)
     }
 
     /// What happens from now on, as far as this client is told.

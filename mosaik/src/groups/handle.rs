@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::join_all;
 use tokio::sync::mpsc;
 use tracing::{Instrument as _, info_span, warn};
 
@@ -22,7 +23,7 @@ use super::{
     options::{Durability, Options, Preference},
     proto::founding::message::Awaited,
     raft::Slots,
-    remote::{Connected, Connector, Version},
+    remote::{Connected, Connector, Version, close},
     shared::{Ended, Shared},
     status::{GroupExplanation, Phase},
     storage::Storage,
@@ -193,12 +194,8 @@ impl Groups {
         if rt::timeout(HAND_OVER, ended).await.is_err() {
             warn!("not every group was handed over in time");
         }
-        for client in self.clients() {
-            client.end(Ended::Closed);
-            client
-                .status()
-                .send_modify(|status| status.end("left".into()));
-        }
+        let clients = self.clients().into_iter();
+        join_all(clients.map(|client| close(client, GOODBYE))).await;
         let says_goodbye = !joined.is_empty();
         for group in joined {
             group.shared.end(Ended::Closed);
@@ -300,10 +297,14 @@ impl Groups {
         let tasks = self.inner.tasks.child();
         let version = Version::of(&program, settled.terms.fingerprint);
         let shared = Shared::hosting(name, self.inner.peer, program, Vec::new(), &tasks);
-        {
+        let stopping = {
             let mut state = lock(&self.inner.state);
             state.clients.retain(|client| client.strong_count() > 0);
             state.clients.push(Arc::downgrade(&shared));
+            state.stopping
+        };
+        if stopping {
+            shared.end(Ended::Closed);
         }
         let connector = Connector {
             shared: shared.clone(),

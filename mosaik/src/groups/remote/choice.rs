@@ -2,14 +2,12 @@
 //!
 //! The member on the client's own node, if there is one; else the leader, else anybody. A member that failed is left
 //! alone for a while, longer each time. A member that knows of no leader for [`PATIENCE`] may be cut off from the
-//! others: the client tries the next one then, and so on, until one does.
+//! others: the client tries the next one then, and so on, until one does. Where one takes its time the next is tried
+//! beside it, after D. Schinazi and T. Pauly, *Happy Eyeballs* (RFC 8305).
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{
-    id::PeerId,
-    rt::{self, Instant},
-};
+use crate::{id::PeerId, rt::Instant};
 
 /// How long a member may know of no leader before its client tries another one: as long as an election takes.
 const PATIENCE: Duration = Duration::from_millis(750);
@@ -18,9 +16,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// How long at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// How long one may take before the next is tried beside it.
+const STAGGER: Duration = Duration::from_millis(300);
+
 /// Decides whom to connect to. Times never go back.
 #[derive(Debug, Default)]
 pub(super) struct Choice {
+    /// Who is being connected to, and since when.
+    dialing: BTreeMap<PeerId, Instant>,
     failures: BTreeMap<PeerId, Failure>,
     /// When each was connected to last: whoever it is longest ago for comes first.
     tried: BTreeMap<PeerId, Instant>,
@@ -76,31 +79,48 @@ impl Choice {
                 None => everybody(),
             },
         };
-        let wanted = wanted
-            .into_iter()
-            .filter(|peer| listed(peer) && current.is_none_or(|current| current.peer != *peer));
+        let wanted = wanted.into_iter().filter(|peer| {
+            let others = current.is_none_or(|current| current.peer != *peer);
+            listed(peer) && others && !self.dialing.contains_key(peer)
+        });
         let (free, paused): (Vec<PeerId>, Vec<PeerId>) =
             wanted.partition(|peer| self.pause(peer).is_none_or(|until| until <= now));
         let first = free
             .into_iter()
             .min_by_key(|peer| (own != Some(*peer), self.tried.get(peer).copied(), *peer));
+        let next = self.dialing.values().max().map(|last| *last + STAGGER);
         match first {
+            Some(_) if next.is_some_and(|next| now < next) => Decision::Wait(next),
             Some(peer) => Decision::Connect(peer),
             None => Decision::Wait(paused.iter().filter_map(|peer| self.pause(peer)).min()),
         }
     }
 
-    /// The client is connected to this one.
+    /// The client begins to connect to this one.
+    pub(super) fn dials(&mut self, now: Instant, peer: PeerId) {
+        self.dialing.insert(peer, now);
+        self.tried.insert(peer, now);
+    }
+
+    /// The client is connected to this one, and gives up to connect to others.
     pub(super) fn connected(&mut self, now: Instant, peer: PeerId) {
+        self.dialing.clear();
         self.failures.remove(&peer);
         self.tried.insert(peer, now);
     }
 
-    /// This one could not be connected to, or did not serve the client, or does so no longer.
-    pub(super) fn failed(&mut self, now: Instant, peer: PeerId) {
+    /// This one could not be connected to, or did not serve the client, or does so no longer. `jitter` makes of a pause
+    /// one of about that length.
+    pub(super) fn failed(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        jitter: impl FnOnce(Duration) -> Duration,
+    ) {
+        self.dialing.remove(&peer);
         let before = self.failures.get(&peer).map(|failure| failure.pause);
         let pause = before.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
-        let until = now + rt::jitter(pause);
+        let until = now + jitter(pause);
         self.failures.insert(peer, Failure { until, pause });
         self.tried.insert(peer, now);
     }
@@ -113,6 +133,7 @@ impl Choice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rt;
 
     fn peer(n: u8) -> PeerId {
         PeerId::from_bytes([n; 32])
@@ -137,7 +158,7 @@ mod tests {
                 panic!("{choice:?}");
             };
             seen.insert(next);
-            choice.failed(now, next);
+            choice.failed(now, next, |pause| pause);
             now += Duration::from_millis(1);
         }
         assert_eq!(seen.len(), 3);
@@ -160,7 +181,7 @@ mod tests {
         assert_eq!(decide(&mut choice, now), Decision::Connect(peer(2)));
         let (mut at, mut pauses) = (now, Vec::new());
         for _ in 0..10 {
-            choice.failed(at, peer(2));
+            choice.failed(at, peer(2), |pause| pause);
             let Decision::Wait(Some(until)) = decide(&mut choice, at) else {
                 panic!("{choice:?}");
             };
@@ -183,6 +204,29 @@ mod tests {
         // It is forgiven once it serves.
         choice.connected(at, peer(2));
         assert_eq!(decide(&mut choice, at), Decision::Connect(peer(2)));
+    }
+
+    #[tokio::test]
+    async fn who_takes_its_time_is_not_waited_for() {
+        let mut choice = Choice::default();
+        let members = [peer(1), peer(2)];
+        let now = rt::now();
+        choice.dials(now, peer(1));
+        let decision = choice.decide(now, &members, None, None);
+        assert_eq!(decision, Decision::Wait(Some(now + STAGGER)));
+        let decision = choice.decide(now + STAGGER, &members, None, None);
+        assert_eq!(decision, Decision::Connect(peer(2)));
+        choice.dials(now + STAGGER, peer(2));
+        let decision = choice.decide(now + 2 * STAGGER, &members, None, None);
+        assert_eq!(decision, Decision::Wait(None));
+        // One that fails is no reason to wait for the other.
+        choice.failed(now + STAGGER, peer(1), |pause| pause);
+        let later = now + STAGGER + FIRST_PAUSE;
+        let decision = choice.decide(later, &members, None, None);
+        assert_eq!(decision, Decision::Wait(Some(now + 2 * STAGGER)));
+        choice.connected(later, peer(2));
+        let decision = choice.decide(later, &members, None, served(2, Some(1), later));
+        assert_eq!(decision, Decision::Connect(peer(1)));
     }
 
     #[tokio::test]

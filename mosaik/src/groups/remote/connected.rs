@@ -3,12 +3,30 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    groups::{machine::Item, shared::Shared},
+    groups::{
+        machine::Item,
+        shared::{Ended, Shared},
+    },
     rt::{self, Tasks},
 };
 
 /// How long a client that goes tries to say so.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Closes the session of a client that goes, if it can be said in time: what was not said expires by itself.
+pub(crate) async fn close(shared: Arc<Shared>, limit: Duration) {
+    let route = shared.routes().borrow().clone().ok().flatten();
+    if let (Some(route), Some((epoch, session))) = (route, shared.client().session())
+        && route.epoch() == epoch
+    {
+        let close = route.submit(Item::Close { session });
+        drop(rt::timeout(limit, close).await);
+    }
+    shared.end(Ended::Closed);
+    shared
+        .status()
+        .send_modify(|status| status.end("left".into()));
+}
 
 /// A client's connection: it ends when this is dropped, and the group forgets the client's session then.
 pub(crate) struct Connected {
@@ -26,19 +44,9 @@ impl Connected {
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        let tasks = self.tasks.clone();
-        let route = self.shared.routes().borrow().clone().ok().flatten();
-        let session = self.shared.client().session();
-        let (Some(route), Some((epoch, session))) = (route, session) else {
-            tasks.cancel();
-            return;
-        };
-        // What was not said expires by itself.
+        let (shared, tasks) = (self.shared.clone(), self.tasks.clone());
         self.shared.tasks().spawn(async move {
-            if route.epoch() == epoch {
-                let close = route.submit(Item::Close { session });
-                drop(rt::timeout(GOODBYE, close).await);
-            }
+            close(shared, GOODBYE).await;
             tasks.cancel();
         });
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::{FutureExt as _, future::BoxFuture};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tracing::{debug, info};
 
 use super::{
@@ -33,7 +33,7 @@ use crate::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often it is looked whether somebody waits for an answer.
 const WATCH: Duration = Duration::from_millis(100);
-/// How long a member may be silent while somebody does.
+/// How long a member may be silent while somebody does, at least; else four times the way to it and back.
 const SILENCE: Duration = Duration::from_millis(500);
 
 /// Keeps a client connected to a member.
@@ -156,61 +156,124 @@ impl Unserved {
     }
 }
 
+/// Attempts to connect, each with whom it is to.
+type Dials = FuturesUnordered<BoxFuture<'static, (PeerId, Result<Served, Unserved>)>>;
+
+/// What is known of the members, and how the client stands with them.
+#[derive(Default)]
+struct Known {
+    choice: Choice,
+    /// Those who can be connected to, the client's own node first if it is one.
+    members: Vec<PeerId>,
+    own: Option<PeerId>,
+    refusals: BTreeMap<PeerId, Refusal>,
+    served: Option<Served>,
+}
+
+impl Known {
+    /// An attempt to connect has ended.
+    fn dialed(&mut self, peer: PeerId, outcome: Result<Served, Unserved>) {
+        match outcome {
+            Ok(served) => {
+                info!(member = %served.remote.member, "a member serves this client");
+                self.choice.connected(rt::now(), peer);
+                self.refusals.clear();
+                self.served = Some(served);
+            }
+            Err(why) => {
+                debug!(peer = %peer.short(), %why, "a member does not serve this client");
+                self.choice.failed(rt::now(), peer, rt::jitter);
+                if let Unserved::Refused(why) = why {
+                    self.refusals.insert(peer, why);
+                }
+            }
+        }
+    }
+
+    /// The member that served the client does so no longer.
+    fn lost(&mut self) {
+        if let Some(gone) = self.served.take() {
+            let peer = gone.remote.member.peer;
+            self.choice.failed(rt::now(), peer, rt::jitter);
+        }
+    }
+
+    /// Who refuses the client, if all do.
+    fn refused(&self) -> Option<(PeerId, Refusal)> {
+        let all = self.own.iter().chain(&self.members);
+        let all = all.clone().all(|peer| self.refusals.contains_key(peer));
+        let (by, why) = self.refusals.first_key_value().filter(|_| all)?;
+        Some((*by, why.clone()))
+    }
+}
+
 impl Connector {
     /// Keeps the client connected, until it is dropped.
     pub(crate) async fn run(self) {
-        let mut choice = Choice::default();
-        let mut refusals = BTreeMap::new();
-        let mut served: Option<Served> = None;
-        let mut catalog = self.bonds.catalogs();
-        let mut groups = self.bonds.group_changes();
+        let connector = Arc::new(self);
+        let mut known = Known::default();
+        let mut dials = Dials::new();
+        let mut catalog = connector.bonds.catalogs();
+        let mut groups = connector.bonds.group_changes();
         loop {
             groups.mark_unchanged();
-            let members = self.members(&catalog.borrow_and_update());
-            let front = self.bonds.front(&self.shared.id());
+            known.members = connector.members(&catalog.borrow_and_update());
+            let front = connector.bonds.front(&connector.shared.id());
             let mut serving = front.as_ref().map(|front| front.serving().subscribe());
             let own = serving
                 .as_mut()
                 .map(|own| own.borrow_and_update().is_some());
-            let own = (own == Some(true)).then_some(self.shared.peer());
-            refusals.retain(|peer, _| members.contains(peer) || own == Some(*peer));
-            let current = served.as_ref().map(Served::current);
-            let until = match choice.decide(rt::now(), &members, own, current) {
+            known.own = (own == Some(true)).then_some(connector.shared.peer());
+            let (members, own) = (&known.members, known.own);
+            known
+                .refusals
+                .retain(|peer, _| members.contains(peer) || own == Some(*peer));
+            let current = known.served.as_ref().map(Served::current);
+            let decision = known.choice.decide(rt::now(), members, own, current);
+            connector.show(&known);
+            let until = match decision {
                 Decision::Wait(until) => until,
                 Decision::Connect(peer) => {
-                    match self.connect(peer, front.as_ref()).await {
-                        Ok(connected) => {
-                            info!(member = %connected.remote.member, "a member serves this client");
-                            choice.connected(rt::now(), peer);
-                            refusals.clear();
-                            served = Some(connected);
-                        }
-                        Err(why) => {
-                            debug!(peer = %peer.short(), %why, "a member does not serve this client");
-                            choice.failed(rt::now(), peer);
-                            if let Unserved::Refused(why) = why {
-                                refusals.insert(peer, why);
-                            }
-                        }
-                    }
-                    self.show(served.as_ref(), &refusals);
+                    known.choice.dials(rt::now(), peer);
+                    dials.push(connector.clone().dial(peer, front));
                     continue;
                 }
             };
-            self.show(served.as_ref(), &refusals);
             tokio::select! {
                 biased;
-                serves = changed(served.as_mut()) => {
-                    if !serves && let Some(gone) = served.take() {
-                        choice.failed(rt::now(), gone.remote.member.peer);
+                serves = changed(known.served.as_mut()) => {
+                    if !serves {
+                        known.lost();
                     }
                 }
-                _ = catalog.changed() => {}
-                _ = groups.changed() => {}
+                Some((peer, outcome)) = dials.next() => {
+                    if outcome.is_ok() {
+                        dials.clear();
+                    }
+                    known.dialed(peer, outcome);
+                }
+                changed = catalog.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                changed = groups.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
                 () = own_changed(serving.as_mut()) => {}
                 () = wait_until(until) => {}
             }
         }
+    }
+
+    fn dial(
+        self: Arc<Self>,
+        peer: PeerId,
+        own: Option<Arc<Front>>,
+    ) -> BoxFuture<'static, (PeerId, Result<Served, Unserved>)> {
+        async move { (peer, self.connect(peer, own.as_ref()).await) }.boxed()
     }
 
     /// The other nodes that hold the group's state.
@@ -351,19 +414,18 @@ impl Connector {
     }
 
     /// Tells the handles how the group is doing.
-    fn show(&self, served: Option<&Served>, refusals: &BTreeMap<PeerId, Refusal>) {
+    fn show(&self, known: &Known) {
+        let served = known.served.as_ref();
         let usable = served.filter(|served| served.now.leader.is_some());
         if usable.is_none() {
             self.shared.serve_by(None);
         }
+        let refusals = known.refusals.iter();
         let mut now = GroupStatus {
             phase: Phase::Connecting,
             // Not known, and not said.
             durable: true,
-            refusals: refusals
-                .iter()
-                .map(|(peer, why)| (*peer, why.clone()))
-                .collect(),
+            refusals: refusals.map(|(peer, why)| (*peer, why.clone())).collect(),
             ..GroupStatus::default()
         };
         if let Some(served) = served {
@@ -372,16 +434,16 @@ impl Connector {
             now.membership = served.now.membership.clone();
             now.online = now.leader.is_some();
         } else {
-            let refused = refusals.first_key_value();
-            now.unavailable = refused.map(|(by, why)| Unavailable::Refused {
-                by: *by,
-                why: why.clone(),
-            });
+            let refused = known.refused();
+            now.unavailable = refused.map(|(by, why)| Unavailable::Refused { by, why });
         }
         self.shared.status().send_if_modified(|status| {
-            let news = *status != now;
+            // Who was told that it is over is told nothing else.
+            if matches!(status.phase, Phase::Ended(_)) || *status == now {
+                return false;
+            }
             *status = now;
-            news
+            true
         });
         // Whoever gets an answer sees who gave it.
         if let Some(served) = usable {
@@ -395,7 +457,9 @@ impl Connector {
 async fn watch_over(forwarding: Forwarding, line: Line, tasks: Tasks) {
     while !forwarding.is_closed() {
         rt::sleep(WATCH).await;
-        if !forwarding.is_idle() && rt::timeout(SILENCE, line.flush()).await.is_err() {
+        let rtt = line.connection.rtt().unwrap_or_default();
+        let silence = SILENCE.max(rtt.saturating_mul(4));
+        if !forwarding.is_idle() && rt::timeout(silence, line.flush()).await.is_err() {
             debug!("a member is silent");
             break;
         }

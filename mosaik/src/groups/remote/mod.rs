@@ -16,7 +16,7 @@ mod connector;
 mod message;
 mod serve;
 
-pub(super) use connected::Connected;
+pub(super) use connected::{Connected, close};
 pub(super) use connector::{Connector, Remote};
 pub(super) use message::{Answer, Answered, End, Standing, Unanswered, Version, proof};
 pub(super) use serve::{Clients, Standings};

@@ -14,7 +14,7 @@ use crate::{
         forward::{self, Request, Response, Serve},
         front::Front,
         machine::{Item, QueryError},
-        proposer::{Failed, Fate},
+        proposer::{Failed, Fate, MAX_ITEM},
         replica::Replica,
         route::Route,
         status::GroupStatus,
@@ -30,7 +30,8 @@ const MAX_CLIENTS: usize = 1024;
 pub(super) const MAX_GREETING: usize = 16 * 1024;
 /// How long a client may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a query may wait here for a leader, or for a state that is restored; then the client asks elsewhere.
+/// How long a query may wait here for a leader, or for a state that is restored; then the client asks again, here or
+/// elsewhere.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is looked whether a state is restored.
 const RESTORING: Duration = Duration::from_millis(2);
@@ -91,7 +92,13 @@ impl Gateway {
 
     /// Has an item applied, by whoever leads.
     pub(super) async fn submit(&self, item: Item) -> Fate {
-        if matches!(&item, Item::Open { peer } if *peer != self.client) {
+        let is_sound = match &item {
+            Item::Open { peer } => *peer == self.client,
+            // What no member would send on.
+            Item::Commands { commands, .. } => commands.len() <= MAX_ITEM,
+            _ => true,
+        };
+        if !is_sound {
             return Err(Failed::Malformed);
         }
         let route = self.front.shared().routes().borrow().clone();
@@ -112,6 +119,12 @@ impl Gateway {
         let shared = self.front.shared();
         let read = rt::timeout(PATIENCE, Client::read(shared)).await;
         read.map_err(|_| later())?.map_err(|_| later())?;
+        // What is superseded can be read here, and misses what was acknowledged elsewhere.
+        let route = shared.routes().borrow().clone();
+        let is_current = matches!(route, Ok(Some(route)) if route.epoch() == self.replica.epoch());
+        if !is_current {
+            return Err(later());
+        }
         let version = shared.progress().get().unwrap_or(0);
         let answer = rt::timeout(PATIENCE, self.settled(query)).await;
         let answer = answer.map_err(|_| later())?;

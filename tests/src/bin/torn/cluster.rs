@@ -31,8 +31,8 @@ pub(crate) struct Cluster {
     dir: PathBuf,
     durable: bool,
     children: Vec<Option<Child>>,
-    /// Processes that were started.
-    boots: u64,
+    /// Where each process that was started records what its clients see, and its host.
+    records: Vec<(usize, PathBuf)>,
 }
 
 impl Cluster {
@@ -43,7 +43,7 @@ impl Cluster {
             dir: dir.to_owned(),
             durable,
             children: (0..HOSTS).map(|_| None).collect(),
-            boots: 0,
+            records: Vec::new(),
         };
         if durable {
             for host in 0..MEMBERS {
@@ -69,9 +69,9 @@ impl Cluster {
         text
     }
 
-    /// Where a host's clients record what they see.
-    pub(crate) fn record(&self, host: usize) -> PathBuf {
-        self.dir.join(format!("record-{host}"))
+    /// Where the clients of each process recorded what they saw, and on which host it was.
+    pub(crate) fn records(&self) -> &[(usize, PathBuf)] {
+        &self.records
     }
 
     fn disk(&self, host: usize) -> PathBuf {
@@ -81,7 +81,9 @@ impl Cluster {
     /// Starts the processes of these hosts, and waits until they are online and the group is whole.
     pub(crate) fn boot(&mut self, hosts: &[usize]) -> anyhow::Result<()> {
         for host in hosts {
-            self.boots += 1;
+            let boot = self.records.len() + 1;
+            let record = self.dir.join(format!("record-{boot}"));
+            self.records.push((*host, record.clone()));
             let dir = if *host >= MEMBERS {
                 PathBuf::from("client")
             } else if self.durable {
@@ -94,9 +96,9 @@ impl Cluster {
                 "member",
                 &host.to_string(),
                 &HOSTS.to_string(),
-                &self.boots.to_string(),
+                &boot.to_string(),
             ]);
-            command.arg(self.record(*host)).arg(dir);
+            command.arg(record).arg(dir);
             self.children[*host] = Some(Child::command(command));
         }
         for host in hosts {
@@ -127,16 +129,31 @@ impl Cluster {
         Ok(rest.trim().to_owned())
     }
 
-    /// Who leads, as one of these hosts sees it, once it does.
-    pub(crate) fn leader(&mut self, seen_by: usize) -> anyhow::Result<usize> {
+    /// Who leads, as a host sees it and the leader itself, once one does that is not among `gone`.
+    pub(crate) fn leader(&mut self, seen_by: usize, gone: &[usize]) -> anyhow::Result<usize> {
         let began = Instant::now();
         while began.elapsed() < LIMIT {
-            if let Ok(leader) = self.ask(seen_by, "leader")?.parse() {
+            let seen: Option<usize> = self.ask(seen_by, "leader")?.parse().ok();
+            if let Some(leader) = seen.filter(|leader| !gone.contains(leader))
+                && self.ask(leader, "leader")? == leader.to_string()
+            {
                 return Ok(leader);
             }
             std::thread::sleep(LOOK);
         }
         bail!("no leader within {LIMIT:?}\n{}", self.explain())
+    }
+
+    /// Waits until a member says that its log cannot be written.
+    pub(crate) fn trouble(&mut self, host: usize) -> anyhow::Result<()> {
+        let began = Instant::now();
+        while began.elapsed() < LIMIT {
+            if self.ask(host, "explain")?.contains("storage") {
+                return Ok(());
+            }
+            std::thread::sleep(LOOK);
+        }
+        bail!("host {host} does not notice\n{}", self.explain())
     }
 
     /// Waits until commands of all these hosts are acknowledged again.
@@ -231,5 +248,18 @@ impl Cluster {
         }
         ensure!(!states.is_empty(), "no states");
         Ok(states)
+    }
+}
+
+impl Drop for Cluster {
+    /// Nothing of it may keep the folder that it is in.
+    fn drop(&mut self) {
+        self.children.clear();
+        for host in (0..MEMBERS).filter(|_| self.durable) {
+            let mut unmount = std::process::Command::new("umount");
+            if let Err(error) = net::run(&mut unmount, &format!("{}", self.disk(host).display())) {
+                eprintln!("{error:#}");
+            }
+        }
     }
 }

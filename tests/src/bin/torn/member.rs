@@ -139,7 +139,13 @@ pub(crate) async fn run(args: &[&str]) -> anyhow::Result<()> {
         busy: RwLock::new(()),
     });
     for worker in 0..WORKERS {
-        tokio::spawn(work.clone().work(boot * WORKERS + worker));
+        let working = work.clone().work(boot * WORKERS + worker, worker == 0);
+        tokio::spawn(async move {
+            if let Err(error) = working.await {
+                eprintln!("{error:#}");
+                std::process::exit(1);
+            }
+        });
     }
     handle.when().online().await;
     println!("online");
@@ -214,14 +220,14 @@ async fn state(handle: &Handle) -> anyhow::Result<String> {
 }
 
 impl Work {
-    /// Changes and reads registers whenever it may.
-    async fn work(self: Arc<Self>, client: u64) -> anyhow::Result<()> {
+    /// Changes and reads registers whenever it may, or only reads: so it never waits for one answer for long.
+    async fn work(self: Arc<Self>, client: u64, reads: bool) -> anyhow::Result<()> {
         let mut goes = self.goes.subscribe();
         loop {
             goes.wait_for(|goes| *goes).await.context("the end")?;
             let busy = self.busy.read().await;
             if *self.goes.borrow() {
-                self.once(client).await?;
+                self.once(client, reads).await?;
             }
             drop(busy);
             let pause = rand::rng().random_range(0..PAUSE);
@@ -229,7 +235,7 @@ impl Work {
         }
     }
 
-    async fn once(&self, client: u64) -> anyhow::Result<()> {
+    async fn once(&self, client: u64, reads: bool) -> anyhow::Result<()> {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let (key, add, reads) = {
             let mut random = rand::rng();
@@ -237,7 +243,7 @@ impl Work {
             (
                 key,
                 random.random_range(1..10),
-                random.random_range(0..3) == 0,
+                reads || random.random_range(0..3) == 0,
             )
         };
         let change = Change { id, key, add };

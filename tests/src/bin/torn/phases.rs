@@ -62,6 +62,16 @@ impl Run {
             run.one_way(leader, false)
         })?;
         self.phase("leader stopped, and continued", Self::freeze_leader)?;
+        self.phase("split 2|4, leader and client alone", |run, leader| {
+            run.split(&[leader, MEMBERS])
+        })?;
+        self.phase("client killed, and started again", |run, _| {
+            run.cluster.kill(&[MEMBERS])?;
+            run.cluster.boot(&[MEMBERS])
+        })?;
+        self.phase("client stopped, and continued", |run, _| {
+            run.freeze(MEMBERS)
+        })?;
         if durable {
             self.phase("a follower's disk full", |run, leader| {
                 run.fill_disk((leader + 1) % MEMBERS)
@@ -85,7 +95,7 @@ impl Run {
         if !self.only.is_empty() && !self.only.iter().any(|only| only == name) {
             return Ok(());
         }
-        let leader = self.cluster.leader(MEMBERS)?;
+        let leader = self.cluster.leader(MEMBERS, &[])?;
         self.windows.push(Window::new(name));
         tear(self, leader).context(name)?;
         let all: Vec<usize> = (0..HOSTS).collect();
@@ -109,7 +119,7 @@ impl Run {
 
     fn kill_leader(&mut self, leader: usize) -> anyhow::Result<()> {
         self.cluster.kill(&[leader])?;
-        self.cluster.progress(&Self::others(&[leader]))?;
+        self.replaced(&[leader])?;
         self.cluster.boot(&[leader])
     }
 
@@ -131,7 +141,7 @@ impl Run {
     /// These are cut off from the others now: they acknowledge nothing, and the others go on.
     fn cut_off(&mut self, smaller: &[usize]) -> anyhow::Result<()> {
         let cut = now();
-        self.cluster.progress(&Self::others(smaller))?;
+        self.replaced(smaller)?;
         sleep(FAULT);
         self.window().cut_off = Some((smaller.to_vec(), cut, now()));
         Ok(())
@@ -145,20 +155,36 @@ impl Run {
             (&others, &leader)
         };
         self.cluster.mute(from, to, true)?;
-        self.cluster.progress(&others)?;
+        self.replaced(&leader)?;
         sleep(FAULT);
         self.cluster.mute(from, to, false)
     }
 
     fn freeze_leader(&mut self, leader: usize) -> anyhow::Result<()> {
         self.cluster.signal(leader, Signal::STOP)?;
-        self.cluster.progress(&Self::others(&[leader]))?;
+        self.replaced(&[leader])?;
         sleep(FAULT);
         self.cluster.signal(leader, Signal::CONT)
     }
 
+    fn freeze(&mut self, host: usize) -> anyhow::Result<()> {
+        self.cluster.signal(host, Signal::STOP)?;
+        self.cluster.progress(&Self::others(&[host]))?;
+        sleep(FAULT);
+        self.cluster.signal(host, Signal::CONT)
+    }
+
+    /// Waits until the others are led by one of them, and go on.
+    fn replaced(&mut self, gone: &[usize]) -> anyhow::Result<()> {
+        let others = Self::others(gone);
+        let seen_by = *others.first().context("nobody is left")?;
+        self.cluster.leader(seen_by, gone)?;
+        self.cluster.progress(&others)
+    }
+
     fn fill_disk(&mut self, host: usize) -> anyhow::Result<()> {
         self.cluster.fill(host, true)?;
+        self.cluster.trouble(host)?;
         self.cluster.progress(&Self::others(&[host]))?;
         sleep(FAULT);
         self.cluster.progress(&Self::others(&[host]))?;

@@ -7,9 +7,13 @@ use mosaik::sim::history::{Operation, OperationId, check_exactly_once, check_lin
 use mosaik_tests::groups::{Op, Sequential};
 
 use super::{
-    cluster::{Cluster, HOSTS},
+    cluster::Cluster,
     record::{self, Asked, now},
 };
+
+/// Milliseconds for which nothing may be acknowledged, on a machine that has other things to do: who is not replaced is
+/// noticed.
+const LONGEST: u64 = 20_000;
 
 /// When something was done to the group, from when it was well until it was well again.
 #[derive(Debug)]
@@ -54,13 +58,15 @@ impl Window {
         let Some((hosts, since, until)) = &self.cut_off else {
             return Ok(());
         };
-        let wrong = asked.iter().find(|asked| {
-            let operation = &asked.operation;
-            let completed = operation.completed().is_some_and(|at| at < *until);
-            hosts.contains(&asked.host)
-                && operation.invoked() > *since
-                && completed
-                && operation.ret().is_some()
+        let within = since..until;
+        let there = asked.iter().filter(|asked| {
+            hosts.contains(&asked.host) && within.contains(&&asked.operation.invoked())
+        });
+        let there: Vec<&Asked> = there.collect();
+        ensure!(!there.is_empty(), "{}: nothing was asked", self.name);
+        let wrong = there.iter().find(|asked| {
+            let completed = asked.operation.completed().is_some_and(|at| at < *until);
+            completed && asked.operation.ret().is_some()
         });
         ensure!(
             wrong.is_none(),
@@ -93,9 +99,15 @@ pub(crate) fn check(
     states: &[String],
 ) -> anyhow::Result<()> {
     let mut asked = Vec::new();
-    for host in 0..HOSTS {
-        asked.extend(record::read(host, &cluster.record(host))?);
+    for (host, record) in cluster.records() {
+        asked.extend(record::read(*host, record)?);
     }
+    let unknown = asked.iter().filter(|asked| asked.unknown);
+    let unknown: Vec<&Asked> = unknown.collect();
+    ensure!(
+        unknown.is_empty(),
+        "nobody knows what became of {unknown:?}"
+    );
     let answered = asked.iter().filter(|asked| asked.operation.ret().is_some());
     let times = answered.filter_map(|asked| asked.operation.completed());
     let acknowledged: BTreeSet<u64> = times.collect();
@@ -106,6 +118,7 @@ pub(crate) fn check(
         writeln!(text, "  {:<42} {millis:>19} ms", window.name)?;
         window.check_cut_off(&asked)?;
         window.check_flawless(&asked)?;
+        ensure!(millis < LONGEST, "{}: too long", window.name);
     }
     let first = states.first().context("no state")?;
     let same = states.iter().all(|state| state == first);
