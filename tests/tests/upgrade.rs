@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use mosaik_tests::{Child, DEADLINE, unique};
+use mosaik::groups::GroupError;
+use mosaik_tests::{Child, DEADLINE, loopback, unique, within};
 use tempfile::TempDir;
 
 /// A member that runs.
@@ -262,4 +263,79 @@ fn a_command_that_changed_under_its_name_is_refused_in_words() {
             line.contains("`deposit` takes or returns other types there (9)")
         });
     }
+}
+
+/// The bank as a client of a later version knows it.
+mod later {
+    /// A client holds no state, so this is its own business.
+    #[mosaik::group(name = "upgraded bank", founders = 3, voters = 3)]
+    #[derive(Debug, Default)]
+    pub(crate) struct Later {
+        sum: u64,
+    }
+
+    #[mosaik::group]
+    impl Later {
+        #[command]
+        pub(crate) fn deposit(&mut self, account: String, cents: u64) -> u64 {
+            self.sum += cents + account.len() as u64;
+            self.sum
+        }
+
+        #[command]
+        pub(crate) fn withdraw(&mut self, account: String, cents: u64) -> u64 {
+            self.sum -= cents + account.len() as u64;
+            self.sum
+        }
+
+        #[query]
+        pub(crate) fn balance(&self, account: &str) -> Option<u64> {
+            (!account.is_empty()).then_some(self.sum)
+        }
+
+        #[query]
+        pub(crate) fn total(&self) -> u64 {
+            self.sum
+        }
+    }
+}
+
+/// Clients are replaced before or after the members, and whatever state they have is none of the group's business.
+#[test]
+fn a_client_of_a_later_version_is_told_who_has_to_be_updated() {
+    let mut cluster = Cluster::founded("later client", "bank_v1");
+    let ids: Vec<String> = (0..3).map(|at| cluster.id(at)).collect();
+    let ticket = cluster.member(0).ticket.clone();
+    let name = cluster.name.clone();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let network = loopback(&name).bootstrap([ticket]).build().await.unwrap();
+        let client = later::Later::connect(&network);
+        assert_eq!(within(client.deposit("a".into(), 7)).await.unwrap(), 7);
+        assert_eq!(within(client.balance("a")).await.unwrap(), Some(7));
+        let mut lacking = Vec::new();
+        for error in [
+            within(client.withdraw("a".into(), 1)).await.unwrap_err(),
+            within(
+                client
+                    .batch()
+                    .deposit("a".into(), 1)
+                    .withdraw("a".into(), 1)
+                    .into_future(),
+            )
+            .await
+            .unwrap_err(),
+            within(client.total()).await.unwrap_err(),
+        ] {
+            let GroupError::Unsupported(why) = &error else {
+                panic!("{error:?}");
+            };
+            assert!(ids.contains(&why.peer.to_string()), "{why:?}");
+            lacking.push(why.command.clone());
+        }
+        assert_eq!(lacking, ["withdraw", "withdraw", "total"]);
+        // Nothing of the batch was applied, and the client goes on.
+        assert_eq!(within(client.deposit("a".into(), 1)).await.unwrap(), 8);
+        within(network.shutdown()).await;
+    });
 }

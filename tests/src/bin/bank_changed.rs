@@ -6,7 +6,7 @@ use mosaik::{Network, groups::GroupError};
 use mosaik_tests::upgrade::{Version, run};
 
 /// Accounts, in cents.
-#[mosaik::group(name = "bank", founders = 3, voters = 3)]
+#[mosaik::group(name = "upgraded bank", founders = 3, voters = 3)]
 #[derive(Debug, Default)]
 pub struct Bank {
     accounts: BTreeMap<String, u64>,
