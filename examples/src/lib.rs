@@ -12,6 +12,12 @@ mod book {
     mod streams {}
     #[doc = include_str!("../../book/src/groups.md")]
     mod groups {}
+    #[doc = include_str!("../../book/src/commands.md")]
+    mod commands {}
+    #[doc = include_str!("../../book/src/durability.md")]
+    mod durability {}
+    #[doc = include_str!("../../book/src/internals.md")]
+    mod internals {}
     #[doc = include_str!("../../book/src/founding.md")]
     mod founding {}
     #[doc = include_str!("../../book/src/discovery.md")]
