@@ -280,8 +280,7 @@ pub(crate) async fn serve(
 ) -> Result<(), LinkError> {
     let Link { tx, mut rx } = Link::<Response, Request>::resume(halves, wire::MAX_FRAME);
     let mut half = tx.into_half();
-    let mut under_way: FuturesUnordered<BoxFuture<'static, (Response, usize)>> =
-        FuturesUnordered::new();
+    let mut under_way = FuturesUnordered::new();
     let mut held = 0;
     loop {
         tokio::select! {
@@ -309,7 +308,7 @@ pub(crate) async fn serve(
                 let size = request.size();
                 held += size;
                 let answer = service.clone().answer(request);
-                under_way.push(answer.map(move |response| (response, size)).boxed());
+                under_way.push(answer.map(move |response| (response, size)));
             }
         }
     }
