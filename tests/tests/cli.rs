@@ -9,8 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mosaik::*;
-use mosaik_tests::{DEADLINE, node, unique, within};
+use mosaik::{
+    groups::{GroupReport, MemberRole},
+    *,
+};
+use mosaik_tests::{DEADLINE, machines::Counter, node, unique, within};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -364,6 +367,133 @@ async fn peers_are_listed_with_tags_and_topics() {
     assert!(json["rtt_ms"].is_number(), "{json}");
 }
 
+/// Members of a group that counts, each on a node of its own; the last only observes.
+async fn counting(world: &World, key: &str) -> [(Network, Group<Counter>); 4] {
+    let first = node(&world.network, &[]).await;
+    let second = node(&world.network, &[&first]).await;
+    let third = node(&world.network, &[&first]).await;
+    let fourth = node(&world.network, &[&first]).await;
+    let mut at = 0;
+    [first, second, third, fourth].map(|network| {
+        at += 1;
+        let group = network.groups().builder("counts").founders(3).key(key);
+        let group = match at {
+            4 => group.observe(),
+            _ => group.join(),
+        };
+        (network, group)
+    })
+}
+
+/// Waits until a node sees what it should of the group that counts.
+async fn reported(network: &Network, seen: impl Fn(&GroupReport) -> bool) -> GroupReport {
+    within(async {
+        loop {
+            match network.groups().report("counts").await {
+                Ok(report) if seen(&report) => return report,
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    })
+    .await
+}
+
+/// Runs a command to its end: what it prints, its exit code, and what it says besides.
+async fn run(mut command: Mosaik) -> (Vec<String>, i32, Vec<String>) {
+    let ended = tokio::task::spawn_blocking(move || {
+        (command.out.rest(), command.code(), command.err.rest())
+    });
+    within(ended).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_are_listed_with_what_their_members_say() {
+    let world = World::new("groups");
+    let members = counting(&world, "no key is needed to look").await;
+    let (first, group) = &members[0];
+    assert_eq!(within(group.execute(7)).await.unwrap(), 7);
+    let ids: Vec<_> = members
+        .iter()
+        .map(|(network, _)| network.local().id())
+        .collect();
+    let ticket = first.local().ticket().to_string();
+    // A node that takes no part sees the same as one that does.
+    let outside = node(&world.network, &[first]).await;
+    for network in [first, &outside] {
+        let report = reported(network, |report| {
+            let up_to_date = |peer| report.behind(peer) == Some(0);
+            report.answers().all(|answer| answer.online) && ids.iter().all(up_to_date)
+        })
+        .await;
+        assert_eq!(report.parts.len(), 4);
+        assert_eq!(report.charters().len(), 1);
+        let best = report.best().unwrap();
+        assert!(
+            best.leads() && best.term >= Some(1) && best.version >= Some(1),
+            "{report}"
+        );
+        assert!(!best.durable && !best.development, "{report}");
+        assert_eq!(best.members.iter().filter(|place| place.voter).count(), 3);
+        let observer = report
+            .answers()
+            .find(|answer| answer.peer == ids[3])
+            .unwrap();
+        assert_eq!(observer.role, MemberRole::Follower);
+        assert_eq!(observer.leader, best.leader);
+    }
+    let start = |args: &[&str]| world.start(&[args, &["--bootstrap", &ticket]].concat());
+    let (json, code, notes) = run(start(&["groups", "--json"])).await;
+    assert_eq!((json.len(), code), (1, 0), "{json:#?} {notes:#?}");
+    let json = value(&json[0]);
+    assert_eq!(json["group"], "counts");
+    assert_eq!(
+        (&json["online"], &json["durable"]),
+        (&true.into(), &false.into())
+    );
+    assert_eq!(json["voters"].as_array().unwrap().len(), 3, "{json}");
+    let parts = json["parts"].as_array().unwrap();
+    assert_eq!(parts.len(), 4);
+    assert_eq!(
+        parts.iter().filter(|part| part["leads"] == true).count(),
+        1,
+        "{json}"
+    );
+    assert!(
+        parts
+            .iter()
+            .all(|part| part["behind"] == 0 && part["error"].is_null()),
+        "{json}"
+    );
+    let (text, code, _) = run(start(&["groups"])).await;
+    assert_eq!((&*text[0], code), ("counts", 0));
+    for line in [
+        "  state      online",
+        "  members    3 voters, 0 learners, 1 others",
+    ] {
+        assert!(text.iter().any(|l| l == line), "{line}: {text:#?}");
+    }
+    // Two of three voters are gone: what is left says what it lacks.
+    for (network, _) in &members[1..3] {
+        within(network.shutdown()).await;
+    }
+    reported(&outside, |report| {
+        report.answers().all(|answer| !answer.online)
+    })
+    .await;
+    let (text, code, _) = run(start(&["group", "show", "counts"])).await;
+    assert_eq!(code, 0);
+    assert!(
+        text[0].starts_with("group counts (") && text[0].contains("not online"),
+        "{text:#?}"
+    );
+    let missing = "not available: 1 of the 2 voters needed are connected";
+    assert!(text.iter().any(|line| line.contains(missing)), "{text:#?}");
+    let (_, code, notes) = run(start(&["group", "show", "orders"])).await;
+    assert_eq!(code, 1);
+    let why = "no node that takes part in group `orders` is known";
+    assert!(notes.iter().any(|note| note.contains(why)), "{notes:#?}");
+}
+
 #[test]
 fn options_may_come_from_the_environment() {
     let (world, elsewhere) = (World::new("environment"), World::new("elsewhere"));
@@ -436,7 +566,16 @@ fn peers_are_watched_as_they_come_and_go() {
 #[test]
 fn help_has_examples_and_exit_codes() {
     let world = World::new("help");
-    for command in [&[][..], &["pub"], &["sub"], &["beacon"], &["peers"]] {
+    for command in [
+        &[][..],
+        &["pub"],
+        &["sub"],
+        &["beacon"],
+        &["peers"],
+        &["groups"],
+        &["group"],
+        &["group", "show"],
+    ] {
         for help in ["--help", "-h"] {
             let mut shown = Mosaik::start(&world, &[command, &[help]].concat());
             let text = shown.out.rest().join("\n");

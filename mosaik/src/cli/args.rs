@@ -78,6 +78,28 @@ Exit codes:
   2    the arguments are not understood
   130  interrupted by Ctrl-C or SIGTERM";
 
+const GROUPS_EXAMPLES: &str = "\
+Examples:
+  mosaik groups                              list the groups, and how each is doing
+  mosaik groups --json | jq -r 'select(.online | not) | .group'
+                                             the names of those that are not online
+
+Exit codes:
+  0    success, also when there is no group
+  1    failed at run time
+  2    the arguments are not understood
+  130  interrupted by Ctrl-C or SIGTERM";
+
+const GROUP_EXAMPLES: &str = "\
+Examples:
+  mosaik group show orders                   all that its members say
+
+Exit codes:
+  0    success
+  1    failed at run time; standard error says why
+  2    the arguments are not understood
+  130  interrupted by Ctrl-C or SIGTERM";
+
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(name = "mosaik", version, about = ABOUT, after_help = EXAMPLES)]
@@ -100,6 +122,19 @@ pub(super) enum Command {
     /// List the peers of a network: addresses, tags, topics, round-trip times
     #[command(after_help = PEERS_EXAMPLES)]
     Peers(Peers),
+    /// List the groups of a network, and how each is doing
+    #[command(after_help = GROUPS_EXAMPLES)]
+    Groups(Groups),
+    /// Look after one group
+    #[command(subcommand, after_help = GROUP_EXAMPLES)]
+    Group(Group),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Group {
+    /// Print all that the members of a group say of it
+    #[command(after_help = GROUP_EXAMPLES)]
+    Show(Show),
 }
 
 #[derive(Debug, Args)]
@@ -176,6 +211,34 @@ pub(super) struct Peers {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Groups {
+    /// How long to look around, such as `2s`; unless given, until nothing new was heard for a second,
+    /// at most 5 s
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(super) wait: Option<Duration>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) network: NetworkName,
+    #[command(flatten)]
+    pub(super) node: Node,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// Name of the group
+    pub(super) group: String,
+    /// Print a JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) network: NetworkName,
+    #[command(flatten)]
+    pub(super) node: Node,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct NetworkName {
     /// Name of the network
     #[arg(
@@ -230,6 +293,8 @@ impl Command {
             Self::Subscribe(args) => args.node.verbose,
             Self::Beacon(args) => args.node.verbose,
             Self::Peers(args) => args.node.verbose,
+            Self::Groups(args) => args.node.verbose,
+            Self::Group(Group::Show(args)) => args.node.verbose,
         }
     }
 }

@@ -7,6 +7,7 @@ use tracing::debug;
 
 use super::{Bonds, Control, Header, table::Line};
 use crate::{
+    groups::operate,
     rt,
     transport::{CloseCode, Connection, Halves, Link, LinkError, RecvHalf, SendHalf},
     wire,
@@ -96,6 +97,13 @@ async fn stream(
                 return Ok(());
             };
             return front.serve_client(line, halves).await;
+        }
+        Header::Report { group } => {
+            let Some(front) = bonds.front(&group) else {
+                refuse(&mut halves, CloseCode::NotFound);
+                return Ok(());
+            };
+            return operate::report(&front, halves).await;
         }
         Header::Control => {
             refuse(&mut halves, CloseCode::Malformed);

@@ -1,0 +1,111 @@
+//! What an operator and a member say to each other.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{ask::Unanswered, report::MemberReport};
+use crate::wire;
+
+/// The format of reports that this version writes and reads.
+const REPORT_FORMAT: u16 = 1;
+/// Largest report, in bytes: 64 KiB.
+pub(super) const MAX_REPORT: usize = 64 * 1024;
+
+/// A report, in a format that may be another one than this version knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Reported {
+    format: u16,
+    report: Bytes,
+}
+
+impl Reported {
+    /// As it is sent.
+    pub(super) fn new(report: &MemberReport) -> Result<Self, wire::EncodeError> {
+        Ok(Self {
+            format: REPORT_FORMAT,
+            report: wire::encode(report)?.into(),
+        })
+    }
+
+    /// What was sent, with nothing in it that a terminal obeys.
+    pub(super) fn read(&self) -> Result<MemberReport, Unanswered> {
+        if self.format != REPORT_FORMAT {
+            return Err(Unanswered::Format { found: self.format });
+        }
+        let report = wire::decode::<MemberReport>(&self.report);
+        let report = report.map_err(|error| Unanswered::Malformed(error.to_string()))?;
+        Ok(report.printable())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        groups::operate::{MemberRole, Place},
+        id::SecretKey,
+    };
+
+    fn report() -> MemberReport {
+        let peer = SecretKey::generate().peer();
+        MemberReport {
+            peer,
+            boot: 7,
+            role: MemberRole::Voter,
+            online: true,
+            leader: Some(peer),
+            term: Some(3),
+            charter: Some([9; 16]),
+            version: Some(41),
+            behind: 0,
+            durable: true,
+            development: false,
+            resting: false,
+            members: vec![Place {
+                peer,
+                boot: 7,
+                voter: true,
+                behind: Some(0),
+            }],
+            notes: vec!["fine".into()],
+        }
+    }
+
+    #[test]
+    fn a_report_arrives_as_it_was_sent() {
+        let report = report();
+        let sent = wire::encode(&Reported::new(&report).unwrap()).unwrap();
+        let reported = wire::decode::<Reported>(&sent).unwrap();
+        assert_eq!(reported.read(), Ok(report));
+    }
+
+    #[test]
+    fn what_is_no_report_of_this_format_is_refused() {
+        let good = Reported::new(&report()).unwrap();
+        let newer = Reported {
+            format: REPORT_FORMAT + 1,
+            ..good.clone()
+        };
+        assert_eq!(newer.read(), Err(Unanswered::Format { found: 2 }));
+        for cut in 0..good.report.len() {
+            let cut = Reported {
+                report: good.report.slice(..cut),
+                ..good.clone()
+            };
+            assert!(matches!(cut.read(), Err(Unanswered::Malformed(_))));
+        }
+        let longer = Reported {
+            report: [&good.report[..], &[0]].concat().into(),
+            ..good
+        };
+        assert!(matches!(longer.read(), Err(Unanswered::Malformed(_))));
+    }
+
+    #[test]
+    fn a_report_moves_no_cursor() {
+        let mut bad = report();
+        bad.notes = vec!["\u{1b}[2Jgone\nleader: me".into()];
+        let read = Reported::new(&bad).unwrap().read().unwrap();
+        assert_eq!(read.notes, [r"\u{1b}[2Jgone\nleader: me"]);
+    }
+}
