@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 use clap::{ArgAction, Args, Parser, Subcommand, builder::FalseyValueParser};
 
 use crate::{
-    id::{ParseAddrError, PeerAddr},
+    id::{ParseAddrError, PeerAddr, PeerId},
     streams,
 };
 
@@ -93,6 +93,7 @@ Exit codes:
 const GROUP_EXAMPLES: &str = "\
 Examples:
   mosaik group show orders                   all that its members say
+  mosaik group recover orders --at 5c3f…     found it anew there, after its quorum was lost
 
 Exit codes:
   0    success
@@ -135,6 +136,9 @@ pub(super) enum Group {
     /// Print all that the members of a group say of it
     #[command(after_help = GROUP_EXAMPLES)]
     Show(Show),
+    /// Have a member found the group anew from its replica, after the quorum was lost
+    #[command(after_help = GROUP_EXAMPLES)]
+    Recover(Recover),
 }
 
 #[derive(Debug, Args)]
@@ -239,6 +243,36 @@ pub(super) struct Show {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Recover {
+    /// Name of the group
+    pub(super) group: String,
+    /// Id of the member that is to found it anew: all of it, as `mosaik group show` prints it
+    #[arg(long, value_name = "PEER")]
+    pub(super) at: PeerId,
+    #[command(flatten)]
+    pub(super) key: GroupKey,
+    /// Go on: a majority that is merely out of reach loses what it acknowledges from now on
+    #[arg(long)]
+    pub(super) yes: bool,
+    #[command(flatten)]
+    pub(super) network: NetworkName,
+    #[command(flatten)]
+    pub(super) node: Node,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GroupKey {
+    /// Key of the group, as its members were given it; not needed if they were given none
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "MOSAIK_GROUP_KEY",
+        hide_env_values = true
+    )]
+    pub(super) key: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct NetworkName {
     /// Name of the network
     #[arg(
@@ -295,6 +329,7 @@ impl Command {
             Self::Peers(args) => args.node.verbose,
             Self::Groups(args) => args.node.verbose,
             Self::Group(Group::Show(args)) => args.node.verbose,
+            Self::Group(Group::Recover(args)) => args.node.verbose,
         }
     }
 }

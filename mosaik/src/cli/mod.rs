@@ -19,6 +19,7 @@ mod node;
 mod output;
 mod peers;
 mod publish;
+mod recover;
 mod run;
 mod signal;
 mod subscribe;

@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     args::{Cli, Command, Group},
-    beacon, groups, output, peers, publish,
+    beacon, groups, output, peers, publish, recover,
     signal::{INTERRUPTED, Interrupt},
     subscribe,
 };
@@ -51,6 +51,7 @@ fn run(command: Command) -> anyhow::Result<End> {
             Command::Peers(args) => Box::pin(peers::run(args, &interrupt)).await,
             Command::Groups(args) => Box::pin(groups::run(args, &interrupt)).await,
             Command::Group(Group::Show(args)) => Box::pin(groups::show(args, &interrupt)).await,
+            Command::Group(Group::Recover(args)) => Box::pin(recover::run(args, &interrupt)).await,
         }
     });
     // A thread that reads standard input cannot be interrupted, so it is not waited for.

@@ -65,7 +65,9 @@ pub use handle::{GroupBuilder, Groups};
 pub use machine::{Application, Ctx, StateMachine};
 #[doc(hidden)]
 pub use machine::{AskError, Here, Interface, Reply, Unencodable, Unknown, number};
-pub use operate::{GroupReport, MemberReport, MemberRole, Part, Place, ReportError, Unanswered};
+pub use operate::{
+    GroupReport, MemberReport, MemberRole, Part, Place, RecoverAtError, ReportError, Unanswered,
+};
 pub use options::{Durability, Options, Preference};
 pub use pending::Pending;
 pub use status::GroupExplanation;

@@ -105,6 +105,14 @@ async fn stream(
             };
             return operate::report(&front, halves).await;
         }
+        Header::Order { group } => {
+            let (front, line) = (bonds.front(&group), bonds.line(connection));
+            let (Some(front), Some(line)) = (front, line) else {
+                refuse(&mut halves, CloseCode::NotFound);
+                return Ok(());
+            };
+            return operate::obey(&front, &line, halves).await;
+        }
         Header::Control => {
             refuse(&mut halves, CloseCode::Malformed);
             return Ok(());

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long a node may take to answer, with connecting to it.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 /// Nodes that are asked of one group.
 const MAX_ASKED: usize = 64;
 
@@ -55,7 +55,7 @@ pub enum Unanswered {
 }
 
 impl Unanswered {
-    fn link(error: &LinkError) -> Self {
+    pub(super) fn link(error: &LinkError) -> Self {
         match error {
             LinkError::Stream(CloseCode::NotFound | CloseCode::Malformed)
             | LinkError::Truncated => Self::NoPart,
@@ -135,7 +135,11 @@ async fn ask(bonds: &Bonds, peer: PeerId, group: GroupId) -> Result<MemberReport
 }
 
 /// Opens a stream to a node.
-async fn open(bonds: &Bonds, peer: PeerId, header: &Header) -> Result<(Line, Halves), Unanswered> {
+pub(super) async fn open(
+    bonds: &Bonds,
+    peer: PeerId,
+    header: &Header,
+) -> Result<(Line, Halves), Unanswered> {
     let entry = bonds.catalog().get(&peer).ok_or(Unanswered::Unknown)?;
     let connection = bonds.pool().connect(entry.addr()).await;
     let connection: Connection =

@@ -4,7 +4,13 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{ask::Unanswered, report::MemberReport};
-use crate::wire;
+use crate::{
+    groups::{
+        error::{RecoverError, Refusal},
+        remote::End,
+    },
+    wire,
+};
 
 /// The format of reports that this version writes and reads.
 const REPORT_FORMAT: u16 = 1;
@@ -36,6 +42,47 @@ impl Reported {
         let report = report.map_err(|error| Unanswered::Malformed(error.to_string()))?;
         Ok(report.printable())
     }
+}
+
+/// Largest order, in bytes.
+pub(super) const MAX_ORDER: usize = 1024;
+/// Largest answer to one, in bytes: 64 KiB.
+pub(super) const MAX_ANSWER: usize = 64 * 1024;
+
+/// What an operator has a member do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Order {
+    /// It.
+    pub(super) what: What,
+    /// Proves that the operator knows the group's key, in this session.
+    pub(super) proof: [u8; 32],
+}
+
+/// What there is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum What {
+    /// Found a descendant charter after a quorum was lost.
+    Recover,
+}
+
+impl What {
+    /// Which end proves that it may ask for it.
+    pub(super) fn end(self) -> End {
+        match self {
+            Self::Recover => End::Recovery,
+        }
+    }
+}
+
+/// What a member answers to an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Answer {
+    /// The proof is none of this group's key.
+    Refused(Refusal),
+    /// As many orders are carried out as may be at once.
+    Busy,
+    /// What came of recovering.
+    Recovered(Result<(), RecoverError>),
 }
 
 #[cfg(test)]

@@ -1,19 +1,24 @@
 //! What a member does for operators.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tracing::warn;
 
 use super::{
-    message::{MAX_REPORT, Reported},
+    message::{Answer, MAX_ANSWER, MAX_REPORT, Order, Reported, What},
     report::{MemberReport, MemberRole, Place},
 };
 use crate::{
     groups::{
+        bonds::Line,
+        error::Refusal,
         front::Front,
         replica::Replica,
         status::{GroupStatus, Phase},
     },
     id::MemberId,
-    transport::{Halves, Link, LinkError},
+    rt,
+    transport::{CloseCode, Halves, Link, LinkError},
 };
 
 /// Members that a report lists.
@@ -22,12 +27,42 @@ const MAX_PLACES: usize = 64;
 const MAX_NOTES: usize = 32;
 /// Bytes of a line.
 const MAX_NOTE: usize = 512;
+/// How long an operator may take to give its order.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Answers an operator that opened a stream for it. Whoever was admitted to the network may ask.
 pub(in crate::groups) async fn report(front: &Front, halves: Halves) -> Result<(), LinkError> {
     let report = Reported::new(&of(front))?;
     let mut link = Link::<Reported, ()>::resume(halves, MAX_REPORT);
     link.tx.send(&report).await?;
+    link.tx.finish().await
+}
+
+/// Does what an operator orders that opened a stream for it, if it proves to know the group's key.
+pub(in crate::groups) async fn obey(
+    front: &Arc<Front>,
+    line: &Line,
+    halves: Halves,
+) -> Result<(), LinkError> {
+    let mut link = Link::<Answer, Order>::resume(halves, MAX_ANSWER);
+    let order = rt::timeout(ORDER_TIMEOUT, link.rx.recv()).await;
+    let order = order.map_err(|_| LinkError::Stream(CloseCode::TimedOut))??;
+    let order = order.ok_or(LinkError::Truncated)?;
+    let proof = line.proof_as(front.key(), order.what.end(), front.group());
+    let answer = if order.proof != proof {
+        warn!(peer = %line.connection.peer().short(), "an order does not prove to know the key");
+        Answer::Refused(Refusal::Key)
+    } else if let Some(_place) = front.clients().place() {
+        match order.what {
+            What::Recover => {
+                warn!(peer = %line.connection.peer().short(), "an operator asks to recover");
+                Answer::Recovered(front.shared().recover().await)
+            }
+        }
+    } else {
+        Answer::Busy
+    };
+    link.tx.send(&answer).await?;
     link.tx.finish().await
 }
 

@@ -120,13 +120,15 @@ pub(crate) enum Unanswered {
     Encoding(String),
 }
 
-/// Which end of a client's stream proves something.
+/// Which end of a stream without a bond proves something, and what for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// The client.
     Client,
     /// The member.
     Member,
+    /// An operator who asks to recover from a lost quorum.
+    Recovery,
 }
 
 /// What proves the knowledge of a group's key in one session: a MAC over who says it and what of. No proof of one
@@ -136,6 +138,7 @@ pub(crate) fn proof(key: &[u8; 32], session: &[u8; 32], end: End, group: GroupId
     hasher.update(match end {
         End::Client => b"mosaik/group/client/1",
         End::Member => b"mosaik/group/server/1",
+        End::Recovery => b"mosaik/group/recover/1",
     });
     hasher.update(session);
     hasher.update(group.as_bytes());
@@ -152,6 +155,7 @@ mod tests {
         let one = proof(&[1; 32], &[2; 32], End::Client, group);
         for other in [
             proof(&[1; 32], &[2; 32], End::Member, group),
+            proof(&[1; 32], &[2; 32], End::Recovery, group),
             proof(&[1; 32], &[3; 32], End::Client, group),
             proof(&[4; 32], &[2; 32], End::Client, group),
             proof(&[1; 32], &[2; 32], End::Client, GroupId::from_name("h")),
