@@ -94,6 +94,7 @@ const GROUP_EXAMPLES: &str = "\
 Examples:
   mosaik group show orders                   all that its members say
   mosaik group recover orders --at 5c3f…     found it anew there, after its quorum was lost
+  mosaik group export orders orders.export   write its state to a file
 
 Exit codes:
   0    success
@@ -139,6 +140,9 @@ pub(super) enum Group {
     /// Have a member found the group anew from its replica, after the quorum was lost
     #[command(after_help = GROUP_EXAMPLES)]
     Recover(Recover),
+    /// Write the state of a group to a file, as a member has it
+    #[command(after_help = GROUP_EXAMPLES)]
+    Export(Export),
 }
 
 #[derive(Debug, Args)]
@@ -261,6 +265,23 @@ pub(super) struct Recover {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Export {
+    /// Name of the group
+    pub(super) group: String,
+    /// File to write; one of that name is replaced once all is written
+    pub(super) file: PathBuf,
+    /// Id of the member whose state is wanted, all of it; unless given, one that is up to date
+    #[arg(long, value_name = "PEER")]
+    pub(super) at: Option<PeerId>,
+    #[command(flatten)]
+    pub(super) key: GroupKey,
+    #[command(flatten)]
+    pub(super) network: NetworkName,
+    #[command(flatten)]
+    pub(super) node: Node,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct GroupKey {
     /// Key of the group, as its members were given it; not needed if they were given none
     #[arg(
@@ -330,6 +351,7 @@ impl Command {
             Self::Groups(args) => args.node.verbose,
             Self::Group(Group::Show(args)) => args.node.verbose,
             Self::Group(Group::Recover(args)) => args.node.verbose,
+            Self::Group(Group::Export(args)) => args.node.verbose,
         }
     }
 }

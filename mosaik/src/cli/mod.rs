@@ -12,6 +12,7 @@
 mod args;
 mod beacon;
 mod delivery;
+mod export;
 mod formats;
 mod groups;
 mod input;

@@ -1,12 +1,13 @@
 //! `mosaik groups` and `mosaik group`: looking after groups.
 
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
 use mosaik::{
-    groups::{GroupReport, MemberRole},
+    groups::{Ctx, Export, GroupError, GroupReport, MemberRole, StateMachine},
     *,
 };
 use mosaik_tests::{loopback, machines::Counter, node, within};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     terminal::{Mosaik, World},
@@ -203,4 +204,163 @@ async fn a_group_without_a_quorum_is_founded_anew_where_an_operator_says() {
     .await;
     assert!(after.charters().is_disjoint(&before.charters()), "{after}");
     assert_eq!(within(group.execute(1)).await.unwrap(), 8);
+}
+
+/// Reads what the command wrote.
+#[track_caller]
+fn read(file: &Path) -> Export {
+    let file = fs::File::open(file).expect("a file that was written");
+    Export::read(file).expect("an export")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_is_exported_to_a_file() {
+    let world = World::new("export");
+    let members = counting(&world, "sesame").await;
+    let (first, group) = &members[0];
+    assert_eq!(within(group.execute(7)).await.unwrap(), 7);
+    let ticket = first.local().ticket().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("counts.export");
+    let export = |args: &[&str]| {
+        let path = file.to_str().unwrap();
+        let order = ["group", "export", "counts", path, "--bootstrap", &ticket];
+        run(world.start(&[&order, args].concat()))
+    };
+    let refused = async |args: &[&str], why: &str| {
+        let (_, code, notes) = export(args).await;
+        assert_eq!(code, 1, "{args:?}: {notes:#?}");
+        assert!(
+            notes.iter().any(|note| note.contains(why)),
+            "{args:?}: {notes:#?}"
+        );
+    };
+    let follows = |report: &GroupReport| report.answers().any(|a| a.role == MemberRole::Follower);
+    let report = reported(first, follows).await;
+    refused(&[], "the group keys differ").await;
+    let observer = members[3].0.local().id().to_string();
+    refused(
+        &["--key", "sesame", "--at", &observer],
+        "it only follows the group",
+    )
+    .await;
+    assert_eq!(
+        fs::read_dir(&folder).unwrap().count(),
+        0,
+        "nothing was written"
+    );
+    let (_, code, notes) = export(&["--key", "sesame"]).await;
+    assert_eq!(code, 0, "{notes:#?}");
+    assert!(
+        notes[0].contains("exporting `counts` at version"),
+        "{notes:#?}"
+    );
+    let before = read(&file);
+    assert_eq!(before.decode::<Counter>().unwrap().value(), 7);
+    assert_eq!(before.header.group, "counts");
+    assert_eq!(Some(before.header.charter), report.best().unwrap().charter);
+    // Without a quorum the state is still there.
+    assert_eq!(within(group.execute(2)).await.unwrap(), 9);
+    for (network, _) in &members[1..3] {
+        within(network.shutdown()).await;
+    }
+    let at = first.local().id().to_string();
+    let (_, code, notes) = export(&["--key", "sesame", "--at", &at]).await;
+    assert_eq!(code, 0, "{notes:#?}");
+    let after = read(&file);
+    assert_eq!(after.decode::<Counter>().unwrap().value(), 9);
+    assert!(after.header.version > before.header.version);
+    assert_eq!(after.header.layout, before.header.layout);
+    assert_eq!(
+        fs::read_dir(&folder).unwrap().count(),
+        1,
+        "only the export is left"
+    );
+}
+
+/// Texts, one a command.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Texts(Vec<String>);
+
+impl StateMachine for Texts {
+    type Command = String;
+    type Output = ();
+    type Query = ();
+    type Answer = usize;
+    type Snapshot = Self;
+
+    fn apply(&mut self, _: &Ctx, text: String) {
+        self.0.push(text);
+    }
+
+    fn query(&self, (): ()) -> usize {
+        self.0.len()
+    }
+
+    fn snapshot(&self) -> Self {
+        self.clone()
+    }
+
+    fn restore(snapshot: Self) -> Self {
+        snapshot
+    }
+}
+
+/// Exports the texts as a node has them.
+async fn texts(network: &Network, at: PeerId) -> Texts {
+    let exporting = network.groups().export("texts", Some(at), None);
+    let mut exporting = within(exporting).await.unwrap();
+    let mut state = Vec::new();
+    while let Some(chunk) = within(exporting.next()).await.unwrap() {
+        assert!(chunk.len() <= 256 * 1024);
+        state.extend_from_slice(&chunk);
+    }
+    assert_eq!(state.len() as u64, exporting.header().length);
+    postcard::from_bytes(&state).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn states_of_many_chunks_and_superseded_ones_are_exported() {
+    let world = World::new("superseded");
+    let [one, two] = [
+        node(&world.network, &[]).await,
+        node(&world.network, &[]).await,
+    ];
+    // Neither knows of the other, so that each founds a group of its own.
+    let mut held = Vec::new();
+    for (network, letter) in [(&one, "1"), (&two, "2")] {
+        let group = network.groups().join::<Texts>("texts");
+        let written: Vec<_> = (0..3).map(|_| letter.repeat(400_000)).collect();
+        for text in &written {
+            within(group.execute(text.clone())).await.unwrap();
+        }
+        let id = network.local().id();
+        // A node asks itself as well.
+        assert_eq!(texts(network, id).await, Texts(written.clone()));
+        held.push((id, group, Texts(written)));
+    }
+    let between = node(&world.network, &[&one, &two]).await;
+    let loser = within(async {
+        loop {
+            let report = between.groups().report("texts").await;
+            let superseded = |report: &GroupReport| {
+                let mut answers = report.answers();
+                let role = MemberRole::Superseded;
+                answers.find(|a| a.role == role).map(|a| a.peer)
+            };
+            match report.ok().as_ref().and_then(superseded) {
+                Some(peer) => return peer,
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    })
+    .await;
+    for (id, group, expected) in &held {
+        assert_eq!(texts(&between, *id).await, *expected);
+        let more = within(group.execute("more".into())).await;
+        match *id == loser {
+            true => assert!(matches!(more, Err(GroupError::Superseded)), "{more:?}"),
+            false => more.unwrap(),
+        }
+    }
 }

@@ -3,12 +3,15 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{ask::Unanswered, report::MemberReport};
+use super::{ask::Unanswered, export::NoExport, file::ExportHeader, report::MemberReport};
 use crate::{
     groups::{
+        bonds::Line,
         error::{RecoverError, Refusal},
+        machine::CHUNK,
         remote::End,
     },
+    id::GroupId,
     wire,
 };
 
@@ -46,8 +49,8 @@ impl Reported {
 
 /// Largest order, in bytes.
 pub(super) const MAX_ORDER: usize = 1024;
-/// Largest answer to one, in bytes: 64 KiB.
-pub(super) const MAX_ANSWER: usize = 64 * 1024;
+/// Largest answer to one, in bytes: a chunk of a state, and what else there is.
+pub(super) const MAX_ANSWER: usize = CHUNK + 16 * 1024;
 
 /// What an operator has a member do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +66,8 @@ pub(super) struct Order {
 pub(super) enum What {
     /// Found a descendant charter after a quorum was lost.
     Recover,
+    /// Send the state.
+    Export,
 }
 
 impl What {
@@ -70,6 +75,7 @@ impl What {
     pub(super) fn end(self) -> End {
         match self {
             Self::Recover => End::Recovery,
+            Self::Export => End::Export,
         }
     }
 }
@@ -83,6 +89,25 @@ pub(super) enum Answer {
     Busy,
     /// What came of recovering.
     Recovered(Result<(), RecoverError>),
+    /// The state follows.
+    Exporting {
+        /// What it is of.
+        header: ExportHeader,
+        /// Proves that the member knows the group's key, in this session.
+        proof: [u8; 32],
+    },
+    /// A part of the state.
+    Chunk(Bytes),
+    /// There is no state to send.
+    NoExport(NoExport),
+}
+
+impl Order {
+    /// An order with its proof.
+    pub(super) fn new(what: What, line: &Line, key: &[u8; 32], group: GroupId) -> Self {
+        let proof = line.proof_as(key, what.end(), group);
+        Self { what, proof }
+    }
 }
 
 #[cfg(test)]

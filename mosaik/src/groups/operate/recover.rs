@@ -60,11 +60,7 @@ impl Groups {
         }
         let asking = async {
             let (line, halves) = open(bonds, at, &Header::Order { group }).await?;
-            let what = What::Recover;
-            let order = Order {
-                what,
-                proof: line.proof_as(&key, what.end(), group),
-            };
+            let order = Order::new(What::Recover, &line, &key, group);
             let mut link = Link::<Order, ()>::resume(halves, MAX_ORDER);
             let sent = link.tx.send(&order).await;
             sent.map_err(|error| Unanswered::link(&error))?;
@@ -77,6 +73,7 @@ impl Groups {
             Some(Answer::Recovered(recovered)) => Ok(recovered?),
             Some(Answer::Refused(why)) => Err(RecoverAtError::Refused(why)),
             Some(Answer::Busy) => Err(RecoverAtError::Busy),
+            Some(_) => Err(Unanswered::Malformed("it answers something else".into()).into()),
             None => Err(Unanswered::NoPart.into()),
         }
     }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tracing::warn;
 
 use super::{
+    export,
     message::{Answer, MAX_ANSWER, MAX_REPORT, Order, Reported, What},
     report::{MemberReport, MemberRole, Place},
 };
@@ -58,6 +59,7 @@ pub(in crate::groups) async fn obey(
                 warn!(peer = %line.connection.peer().short(), "an operator asks to recover");
                 Answer::Recovered(front.shared().recover().await)
             }
+            What::Export => return export::send(front, line, link).await,
         }
     } else {
         Answer::Busy
