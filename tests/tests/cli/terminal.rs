@@ -98,7 +98,13 @@ impl Mosaik {
     /// Starts it with these environment variables and no others of its own.
     pub(crate) fn start_with(world: &World, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(program());
-        for variable in ["NETWORK", "BOOTSTRAP", "OFFLINE", "SHARED_SECRET"] {
+        for variable in [
+            "NETWORK",
+            "BOOTSTRAP",
+            "OFFLINE",
+            "SHARED_SECRET",
+            "GROUP_KEY",
+        ] {
             command.env_remove(format!("MOSAIK_{variable}"));
         }
         let mut process = command

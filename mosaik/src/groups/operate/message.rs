@@ -174,6 +174,34 @@ mod tests {
     }
 
     #[test]
+    fn orders_and_answers_are_whole_and_bounded() {
+        let order = Order {
+            what: What::Export,
+            proof: [0xff; 32],
+        };
+        let frame = wire::encode_frame(&order, MAX_ORDER).unwrap();
+        let order = &frame[wire::HEADER_LEN..];
+        let header = ExportHeader {
+            group: "g".repeat(256),
+            charter: [0xff; 16],
+            version: u64::MAX,
+            layout: [0xff; 32],
+            length: u64::MAX,
+        };
+        let proof = [0xff; 32];
+        let exporting = wire::encode(&Answer::Exporting { header, proof }).unwrap();
+        for cut in 0..order.len() {
+            assert!(wire::decode::<Order>(&order[..cut]).is_err());
+        }
+        for cut in 0..exporting.len() {
+            assert!(wire::decode::<Answer>(&exporting[..cut]).is_err());
+        }
+        let chunk = |len| Answer::Chunk(vec![0xff; len].into());
+        wire::encode_frame(&chunk(CHUNK), MAX_ANSWER).unwrap();
+        assert!(wire::encode_frame(&chunk(2 * CHUNK), MAX_ANSWER).is_err());
+    }
+
+    #[test]
     fn a_report_moves_no_cursor() {
         let mut bad = report();
         bad.notes = vec!["\u{1b}[2Jgone\nleader: me".into()];
