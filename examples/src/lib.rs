@@ -20,6 +20,8 @@ mod book {
     mod internals {}
     #[doc = include_str!("../../book/src/founding.md")]
     mod founding {}
+    #[doc = include_str!("../../book/src/operating.md")]
+    mod operating {}
     #[doc = include_str!("../../book/src/discovery.md")]
     mod discovery {}
     #[doc = include_str!("../../book/src/command-line.md")]

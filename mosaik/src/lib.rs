@@ -104,8 +104,8 @@ pub use transport::{BindError, CloseCode, ConnectError};
 
 /// Names of the metrics that mosaik records through the facade of the `metrics` crate.
 ///
-/// Counters only grow, gauges show what is now. Install a recorder to read them. The module is not called
-/// `metrics`, so that a program may use that crate and `mosaik::*` side by side.
+/// Counters only grow, gauges show what is now, histograms how values are spread. Install a recorder to read them. The
+/// module is not called `metrics`, so that a program may use that crate and `mosaik::*` side by side.
 ///
 /// ```
 /// use mosaik::*;

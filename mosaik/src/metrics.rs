@@ -1,5 +1,7 @@
 //! Names of the metrics, which are public as `metric_names`, and helpers to record them.
 
+use std::time::Duration;
+
 /// Counter: connections of other peers that were not admitted: of another network, version or secret, or silent.
 pub const CONNECTIONS_REFUSED: &str = "mosaik_connections_refused_total";
 
@@ -62,6 +64,12 @@ pub const GROUP_REBUILDS: &str = "mosaik_group_rebuilds_total";
 /// Counter: times that a disk here was found to have gone back to an older image.
 pub const GROUP_ROLLBACKS: &str = "mosaik_group_rollbacks_total";
 
+/// Histogram: seconds from a call of commands to its end, whether they were applied or not; a batch is one call.
+pub const GROUP_COMMAND_SECONDS: &str = "mosaik_group_command_seconds";
+/// Histogram: seconds from a query to its end, answered or not. Where a replica is, until it may answer: what the query
+/// itself takes then is the program's. Local queries are not counted.
+pub const GROUP_QUERY_SECONDS: &str = "mosaik_group_query_seconds";
+
 /// Counts datums handed to the transport.
 pub(crate) fn sent(datums: u64, bytes: usize) {
     metrics::counter!(STREAM_DATUMS_SENT).increment(datums);
@@ -92,6 +100,16 @@ pub(crate) fn missed(datums: u64) {
 /// Counts a datum that cannot be decoded.
 pub(crate) fn datum_undecodable() {
     metrics::counter!(STREAM_DATUMS_UNDECODABLE).increment(1);
+}
+
+/// Records how long a call of commands took.
+pub(crate) fn command_ended(took: Duration) {
+    metrics::histogram!(GROUP_COMMAND_SECONDS).record(took);
+}
+
+/// Records how long a query took.
+pub(crate) fn query_ended(took: Duration) {
+    metrics::histogram!(GROUP_QUERY_SECONDS).record(took);
 }
 
 /// Counts a malformed message.

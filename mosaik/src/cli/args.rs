@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 use clap::{ArgAction, Args, Parser, Subcommand, builder::FalseyValueParser};
 
 use crate::{
-    id::{ParseAddrError, PeerAddr},
+    id::{ParseAddrError, PeerAddr, PeerId},
     streams,
 };
 
@@ -78,6 +78,30 @@ Exit codes:
   2    the arguments are not understood
   130  interrupted by Ctrl-C or SIGTERM";
 
+const GROUPS_EXAMPLES: &str = "\
+Examples:
+  mosaik groups                              list the groups, and how each is doing
+  mosaik groups --json | jq -r 'select(.online | not) | .group'
+                                             the names of those that are not online
+
+Exit codes:
+  0    success, also when there is no group
+  1    failed at run time
+  2    the arguments are not understood
+  130  interrupted by Ctrl-C or SIGTERM";
+
+const GROUP_EXAMPLES: &str = "\
+Examples:
+  mosaik group show orders                   all that its members say
+  mosaik group recover orders --at 5c3f…     found it anew there, after its quorum was lost
+  mosaik group export orders orders.export   write its state to a file
+
+Exit codes:
+  0    success
+  1    failed at run time; standard error says why
+  2    the arguments are not understood
+  130  interrupted by Ctrl-C or SIGTERM";
+
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(name = "mosaik", version, about = ABOUT, after_help = EXAMPLES)]
@@ -100,6 +124,25 @@ pub(super) enum Command {
     /// List the peers of a network: addresses, tags, topics, round-trip times
     #[command(after_help = PEERS_EXAMPLES)]
     Peers(Peers),
+    /// List the groups of a network, and how each is doing
+    #[command(after_help = GROUPS_EXAMPLES)]
+    Groups(Groups),
+    /// Look after one group
+    #[command(subcommand, after_help = GROUP_EXAMPLES)]
+    Group(Group),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Group {
+    /// Print all that the members of a group say of it
+    #[command(after_help = GROUP_EXAMPLES)]
+    Show(Show),
+    /// Have a member found the group anew from its replica, after the quorum was lost
+    #[command(after_help = GROUP_EXAMPLES)]
+    Recover(Recover),
+    /// Write the state of a group to a file, as a member has it
+    #[command(after_help = GROUP_EXAMPLES)]
+    Export(Export),
 }
 
 #[derive(Debug, Args)]
@@ -176,6 +219,81 @@ pub(super) struct Peers {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Groups {
+    /// How long to look around, such as `2s`; unless given, until nothing new was heard for a second,
+    /// at most 5 s
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(super) wait: Option<Duration>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) network: NetworkName,
+    #[command(flatten)]
+    pub(super) node: Node,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// Name of the group
+    pub(super) group: String,
+    /// Print a JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) network: NetworkName,
+    #[command(flatten)]
+    pub(super) node: Node,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Recover {
+    /// Name of the group
+    pub(super) group: String,
+    /// Id of the member that is to found it anew: all of it, as `mosaik group show` prints it
+    #[arg(long, value_name = "PEER")]
+    pub(super) at: PeerId,
+    #[command(flatten)]
+    pub(super) key: GroupKey,
+    /// Go on: a majority that is merely out of reach loses what it acknowledges from now on
+    #[arg(long)]
+    pub(super) yes: bool,
+    #[command(flatten)]
+    pub(super) network: NetworkName,
+    #[command(flatten)]
+    pub(super) node: Node,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    /// Name of the group
+    pub(super) group: String,
+    /// File to write; one of that name is replaced once all is written
+    pub(super) file: PathBuf,
+    /// Id of the member whose state is wanted, all of it; unless given, one that is up to date
+    #[arg(long, value_name = "PEER")]
+    pub(super) at: Option<PeerId>,
+    #[command(flatten)]
+    pub(super) key: GroupKey,
+    #[command(flatten)]
+    pub(super) network: NetworkName,
+    #[command(flatten)]
+    pub(super) node: Node,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GroupKey {
+    /// Key of the group, as its members were given it; not needed if they were given none
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "MOSAIK_GROUP_KEY",
+        hide_env_values = true
+    )]
+    pub(super) key: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct NetworkName {
     /// Name of the network
     #[arg(
@@ -230,6 +348,10 @@ impl Command {
             Self::Subscribe(args) => args.node.verbose,
             Self::Beacon(args) => args.node.verbose,
             Self::Peers(args) => args.node.verbose,
+            Self::Groups(args) => args.node.verbose,
+            Self::Group(Group::Show(args)) => args.node.verbose,
+            Self::Group(Group::Recover(args)) => args.node.verbose,
+            Self::Group(Group::Export(args)) => args.node.verbose,
         }
     }
 }

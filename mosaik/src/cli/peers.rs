@@ -68,7 +68,7 @@ async fn list(network: &Network, args: &Peers) -> anyhow::Result<()> {
 }
 
 /// Completes once peers are known and nothing new came for a moment, or in the end.
-async fn settled(network: &Network) {
+pub(super) async fn settled(network: &Network) {
     let quiet = async {
         let mut snapshots = network.discovery().watch();
         let mut found = false;

@@ -7,8 +7,8 @@ use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    args::{Cli, Command},
-    beacon, output, peers, publish,
+    args::{Cli, Command, Group},
+    beacon, export, groups, output, peers, publish, recover,
     signal::{INTERRUPTED, Interrupt},
     subscribe,
 };
@@ -49,6 +49,10 @@ fn run(command: Command) -> anyhow::Result<End> {
             Command::Subscribe(args) => Box::pin(subscribe::run(args, &interrupt)).await,
             Command::Beacon(args) => Box::pin(beacon::run(args, &interrupt)).await,
             Command::Peers(args) => Box::pin(peers::run(args, &interrupt)).await,
+            Command::Groups(args) => Box::pin(groups::run(args, &interrupt)).await,
+            Command::Group(Group::Show(args)) => Box::pin(groups::show(args, &interrupt)).await,
+            Command::Group(Group::Export(args)) => Box::pin(export::run(args, &interrupt)).await,
+            Command::Group(Group::Recover(args)) => Box::pin(recover::run(args, &interrupt)).await,
         }
     });
     // A thread that reads standard input cannot be interrupted, so it is not waited for.

@@ -22,7 +22,7 @@ use super::{
     shared::Shared,
     status::Phase,
 };
-use crate::{id::PeerId, rt, wire};
+use crate::{id::PeerId, metrics, rt, wire};
 
 /// What sends the commands of one call.
 #[derive(Clone)]
@@ -73,7 +73,10 @@ impl Caller {
             finish(&executing.await?)
         }
         .boxed();
-        match rt::timeout(timeout, &mut executing).await {
+        let began = rt::now();
+        let executed = rt::timeout(timeout, &mut executing).await;
+        metrics::command_ended(began.elapsed());
+        match executed {
             Ok(result) => result,
             Err(_) if sent.load(Ordering::Relaxed) => {
                 let pending = Pending::new(executing, timeout, shared.tasks());
@@ -85,13 +88,17 @@ impl Caller {
 
     /// Waits until the replica here may answer a query that is asked now.
     pub(super) async fn read(&self) -> Result<(), GroupError> {
+        let began = rt::now();
         let ready = rt::timeout(self.timeout, Client::read(&self.shared)).await;
+        metrics::query_ended(began.elapsed());
         ready.unwrap_or_else(|_| Err(GroupError::Unavailable(unavailable(&self.shared))))
     }
 
     /// Asks a member for the answer to an encoded query.
     pub(super) async fn query<T: DeserializeOwned>(&self, query: Bytes) -> Result<T, GroupError> {
+        let began = rt::now();
         let asked = rt::timeout(self.timeout, Client::query(&self.shared, &query)).await;
+        metrics::query_ended(began.elapsed());
         match asked {
             Ok(answered) => match answered? {
                 Ok(answer) => decode_all(&answer.bytes),

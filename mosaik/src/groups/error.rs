@@ -246,7 +246,7 @@ pub enum TransferError {
 }
 
 /// Why no descendant of a group's charter was founded.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum RecoverError {
     /// Nothing has to be recovered: wait, or see [`explain`](super::Group::explain).

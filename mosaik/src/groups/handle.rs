@@ -163,6 +163,11 @@ impl Groups {
         self.builder(name).observe()
     }
 
+    /// The bonds of this node.
+    pub(super) fn bonds(&self) -> &Bonds {
+        &self.inner.bonds
+    }
+
     /// How every group is doing.
     pub(crate) fn explain(&self) -> Vec<GroupExplanation> {
         let state = lock(&self.inner.state);

@@ -16,6 +16,7 @@
 //!   [`builder`](Groups::builder) holds the options.
 //! - [`macro@crate::group`] declares a group on its state; [`StateMachine`] is a state written by hand.
 //! - [`Group`] is a handle: commands, queries, conditions, events, and an explanation of what it waits for.
+//! - [`Groups::report`] asks the members of any group how it is doing, for whoever looks after it.
 //! - [`GroupClient`] is the same for a node that holds no replica.
 
 mod bonds;
@@ -37,6 +38,7 @@ mod group_client;
 mod handle;
 mod machine;
 mod notes;
+mod operate;
 mod options;
 mod pending;
 mod progress;
@@ -63,6 +65,10 @@ pub use handle::{GroupBuilder, Groups};
 pub use machine::{Application, Ctx, StateMachine};
 #[doc(hidden)]
 pub use machine::{AskError, Here, Interface, Reply, Unencodable, Unknown, number};
+pub use operate::{
+    Export, ExportError, ExportFileError, ExportHeader, Exporting, GroupReport, MemberReport,
+    MemberRole, NoExport, Part, Place, RecoverAtError, ReportError, Unanswered,
+};
 pub use options::{Durability, Options, Preference};
 pub use pending::Pending;
 pub use status::GroupExplanation;

@@ -152,10 +152,7 @@ impl Options {
         if let Some(timing) = timing {
             timing.check().map_err(bad)?;
         }
-        let key = blake3::derive_key(
-            "mosaik/group/key/1",
-            self.key.as_deref().unwrap_or("").as_bytes(),
-        );
+        let key = derived(self.key.as_deref());
         let terms = Terms {
             durable,
             timing: digest("timing", &timing)?,
@@ -218,6 +215,11 @@ impl Settled {
             Preference::Prefer => roster::Preference::Prefer,
         }
     }
+}
+
+/// What is proven with a group's key, if it has one.
+pub(super) fn derived(key: Option<&str>) -> [u8; 32] {
+    blake3::derive_key("mosaik/group/key/1", key.unwrap_or("").as_bytes())
 }
 
 fn digest<T: serde::Serialize>(what: &str, value: &T) -> Result<Digest, Refusal> {

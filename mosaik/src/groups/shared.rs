@@ -39,7 +39,7 @@ pub(crate) struct Shared {
 
 /// Longest wait for a descendant charter that an operator asked for: survivors that stop for one that does not
 /// come go on after less.
-const RECOVERY: Duration = Duration::from_secs(30);
+pub(super) const RECOVERY: Duration = Duration::from_secs(30);
 
 /// What operators ask of the driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

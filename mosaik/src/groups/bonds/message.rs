@@ -36,6 +36,16 @@ pub(crate) enum Header {
         /// The group.
         group: GroupId,
     },
+    /// A report of a group, for who looks after it.
+    Report {
+        /// The group.
+        group: GroupId,
+    },
+    /// An order of an operator who knows the group's key.
+    Order {
+        /// The group.
+        group: GroupId,
+    },
 }
 
 /// What a stream of a group is for. Whoever is not `to` exactly, or does not hold the charter, refuses it.

@@ -7,6 +7,7 @@ use tracing::debug;
 
 use super::{Bonds, Control, Header, table::Line};
 use crate::{
+    groups::operate,
     rt,
     transport::{CloseCode, Connection, Halves, Link, LinkError, RecvHalf, SendHalf},
     wire,
@@ -96,6 +97,21 @@ async fn stream(
                 return Ok(());
             };
             return front.serve_client(line, halves).await;
+        }
+        Header::Report { group } => {
+            let Some(front) = bonds.front(&group) else {
+                refuse(&mut halves, CloseCode::NotFound);
+                return Ok(());
+            };
+            return operate::report(&front, halves).await;
+        }
+        Header::Order { group } => {
+            let (front, line) = (bonds.front(&group), bonds.line(connection));
+            let (Some(front), Some(line)) = (front, line) else {
+                refuse(&mut halves, CloseCode::NotFound);
+                return Ok(());
+            };
+            return operate::obey(&front, &line, halves).await;
         }
         Header::Control => {
             refuse(&mut halves, CloseCode::Malformed);

@@ -22,7 +22,7 @@ use crate::{
     groups::{front::Front, remote},
     id::{GroupId, PeerId},
     rt::{self, Instant, Tasks, lock, watch},
-    transport::{CloseCode, Connection, Pool},
+    transport::{CloseCode, Connection, LinkError, Pool},
 };
 
 /// Control messages that wait to be sent to a peer; one that does not take them is disconnected. It has to hold
@@ -193,9 +193,21 @@ impl Bonds {
         link.map(|link| link.line.clone())
     }
 
-    /// Tells when a control stream was opened.
-    pub(crate) fn line_changes(&self) -> watch::Receiver<u64> {
-        self.inner.opened.subscribe()
+    /// The same, once it is open: what this node opens first of all on a connection that it dials.
+    pub(crate) async fn line_of(&self, connection: &Connection) -> Result<Line, LinkError> {
+        let mut opened = self.inner.opened.subscribe();
+        loop {
+            opened.mark_unchanged();
+            if let Some(line) = self.line(connection) {
+                return Ok(line);
+            }
+            tokio::select! {
+                biased;
+                closed = connection.closed() => return Err(LinkError::Connection(closed)),
+                // The sender is this one's own.
+                _ = opened.changed() => {}
+            }
+        }
     }
 
     /// Tells when the groups of this node change.

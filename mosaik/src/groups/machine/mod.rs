@@ -40,7 +40,7 @@ pub(crate) use hosted::{CheckError, Hosted, Local, Machine, QueryError};
 #[doc(hidden)]
 pub use interface::{Interface, number};
 pub(crate) use program::Program;
-pub(crate) use snapshot::{Header, Snapshot};
+pub(crate) use snapshot::{CHECK_LEN, CHUNK, Header, Snapshot};
 pub(crate) use state::Superseded;
 pub use state_machine::StateMachine;
 pub(crate) use store::Store;

@@ -294,6 +294,12 @@ impl Node {
         changed.map_err(ChangeError::of)
     }
 
+    /// Has a snapshot taken of what is applied, unless one is being taken; once there is one, the status tells.
+    pub(crate) async fn snapshot(&self) -> Result<(), ReadError> {
+        let asked = self.core().snapshot().await;
+        asked.map_err(|_| ReadError::Stopped)
+    }
+
     /// Hands leadership to a voter; whether it took over, the status tells.
     pub(crate) async fn hand_over(&self, to: MemberId) -> Result<(), ChangeError> {
         let handed = self.core().hand_over(to).await;

@@ -26,7 +26,7 @@ use crate::{
     },
     id::{MemberId, PeerId},
     rt::{self, Instant, Tasks, watch},
-    transport::{Connection, Link},
+    transport::Link,
 };
 
 /// How long connecting to a member may take, with all that is said before it serves.
@@ -334,7 +334,8 @@ impl Connector {
         let entry = entry.ok_or(Unserved::Away("it is gone".into()))?;
         let connection = self.bonds.pool().connect(entry.addr()).await;
         let connection = connection.map_err(|error| Unserved::away(&error))?;
-        let line = self.line(&connection).await?;
+        let line = self.bonds.line_of(&connection).await;
+        let line = line.map_err(|error| Unserved::away(&error))?;
         let group = self.shared.id();
         let link = Link::<Header, ()>::open(&connection, MAX_GREETING).await;
         let mut link = link.map_err(|error| Unserved::away(&error))?;
@@ -394,22 +395,6 @@ impl Connector {
             now,
             since: rt::now(),
             tasks,
-        }
-    }
-
-    /// The control stream of a connection: what this node opened first of all.
-    async fn line(&self, connection: &Connection) -> Result<Line, Unserved> {
-        let mut lines = self.bonds.line_changes();
-        loop {
-            lines.mark_unchanged();
-            if let Some(line) = self.bonds.line(connection) {
-                return Ok(line);
-            }
-            tokio::select! {
-                biased;
-                closed = connection.closed() => return Err(Unserved::away(&closed)),
-                changed = lines.changed() => changed.map_err(|error| Unserved::away(&error))?,
-            }
         }
     }
 

@@ -120,13 +120,19 @@ pub(crate) enum Unanswered {
     Encoding(String),
 }
 
-/// Which end of a client's stream proves something.
+/// Which end of a stream without a bond proves something, and what for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// The client.
     Client,
     /// The member.
     Member,
+    /// An operator who asks to recover from a lost quorum.
+    Recovery,
+    /// An operator who asks for the state.
+    Export,
+    /// The member that exports it.
+    Exporter,
 }
 
 /// What proves the knowledge of a group's key in one session: a MAC over who says it and what of. No proof of one
@@ -136,6 +142,9 @@ pub(crate) fn proof(key: &[u8; 32], session: &[u8; 32], end: End, group: GroupId
     hasher.update(match end {
         End::Client => b"mosaik/group/client/1",
         End::Member => b"mosaik/group/server/1",
+        End::Recovery => b"mosaik/group/recover/1",
+        End::Export => b"mosaik/group/export/1",
+        End::Exporter => b"mosaik/group/exporter/1",
     });
     hasher.update(session);
     hasher.update(group.as_bytes());
@@ -152,6 +161,9 @@ mod tests {
         let one = proof(&[1; 32], &[2; 32], End::Client, group);
         for other in [
             proof(&[1; 32], &[2; 32], End::Member, group),
+            proof(&[1; 32], &[2; 32], End::Recovery, group),
+            proof(&[1; 32], &[2; 32], End::Export, group),
+            proof(&[1; 32], &[2; 32], End::Exporter, group),
             proof(&[1; 32], &[3; 32], End::Client, group),
             proof(&[4; 32], &[2; 32], End::Client, group),
             proof(&[1; 32], &[2; 32], End::Client, GroupId::from_name("h")),

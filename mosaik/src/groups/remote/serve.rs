@@ -47,7 +47,8 @@ impl Default for Clients {
 }
 
 impl Clients {
-    fn place(&self) -> Option<OwnedSemaphorePermit> {
+    /// One of them, if any is free.
+    pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
         self.0.clone().try_acquire_owned().ok()
     }
 }

@@ -1,0 +1,315 @@
+//! The state of a member, on its way to an operator.
+
+use std::{fmt, io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ask::{self, Unanswered, open},
+    file::ExportHeader,
+    message::{Answer, MAX_ANSWER, MAX_ORDER, Order, What},
+    report::MemberRole,
+};
+use crate::{
+    groups::{
+        Groups,
+        bonds::{Header, Line},
+        error::Refusal,
+        front::Front,
+        machine::{CHECK_LEN, CHUNK, Snapshot},
+        options,
+        remote::End,
+    },
+    id::{GroupId, PeerId},
+    rt,
+    transport::{Link, LinkError},
+};
+
+/// How long a member may take to write a snapshot of its state.
+const SNAPSHOT: Duration = Duration::from_secs(600);
+/// How often it is asked for one again until there is one that is new enough.
+const AGAIN: Duration = Duration::from_millis(250);
+/// How long an export may stand still.
+const PROGRESS: Duration = Duration::from_secs(30);
+
+/// Why a member has no state to export.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum NoExport {
+    /// Wait until it has, or ask another member.
+    #[error("it holds no state yet")]
+    NoState,
+    /// Ask a voter or a learner: see [`Groups::report`].
+    #[error("it only follows the group; ask a voter or a learner")]
+    Follower,
+    /// Try again, or ask another member.
+    #[error("it took no snapshot: {0}")]
+    Snapshot(String),
+}
+
+/// Why a state was not exported.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// See to what the text says.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
+    /// Give the key that the members were given.
+    #[error("the member refuses: {0}")]
+    Refused(Refusal),
+    /// Try again in a moment.
+    #[error("the member serves as many as it may")]
+    Busy,
+    /// See to what the text says.
+    #[error(transparent)]
+    NoExport(#[from] NoExport),
+    /// No voter or learner answers: name one, or see [`Groups::report`] for why.
+    #[error("no voter or learner answers that could export the state of group `{name}`")]
+    NoMember {
+        /// The group's name.
+        name: String,
+    },
+    /// It broke off: begin anew.
+    #[error("the export broke off: {0}")]
+    Broken(String),
+}
+
+impl Groups {
+    /// Exports the state of the group of this name, as the member `at` has it: all that it has applied by now, also of
+    /// a charter that was superseded. Without `at`, a voter or learner is asked that is up to date. Proves to know the
+    /// group's key, if it has one.
+    ///
+    /// The member takes a snapshot for it, which keeps its commands waiting as long as any snapshot does.
+    ///
+    /// # Errors
+    /// See [`ExportError`].
+    pub async fn export(
+        &self,
+        name: impl Into<String>,
+        at: Option<PeerId>,
+        key: Option<&str>,
+    ) -> Result<Exporting, ExportError> {
+        let name = name.into();
+        let at = match at {
+            Some(at) => at,
+            None => self.exporter(&name).await?,
+        };
+        let group = GroupId::from_name(&name);
+        let (bonds, key) = (self.bonds(), options::derived(key));
+        if let Some(front) = bonds.front(&group).filter(|front| front.me().peer == at) {
+            if *front.key() != key {
+                return Err(ExportError::Refused(Refusal::Key));
+            }
+            let (header, chunks) = Chunks::take(&front).await?;
+            return Ok(Exporting::new(header, Source::Here(chunks)));
+        }
+        let header = Header::Order { group };
+        let opened = rt::timeout(ask::TIMEOUT, open(bonds, at, &header)).await;
+        let (line, halves) = opened.unwrap_or(Err(Unanswered::TimedOut))?;
+        let mut link = Link::<Order, ()>::resume(halves, MAX_ORDER);
+        let order = Order::new(What::Export, &line, &key, group);
+        let sent = link.tx.send(&order).await;
+        sent.map_err(|error| Unanswered::link(&error))?;
+        let mut link = Link::<(), Answer>::resume(link.into_halves(), MAX_ANSWER);
+        let answer = rt::timeout(SNAPSHOT + ask::TIMEOUT, link.rx.recv()).await;
+        let answer = answer.map_err(|_| Unanswered::TimedOut)?;
+        match answer.map_err(|error| Unanswered::link(&error))? {
+            Some(Answer::Exporting { header, proof }) => {
+                if proof != line.proof_as(&key, End::Exporter, group) {
+                    return Err(ExportError::Refused(Refusal::Key));
+                }
+                if header.group != name {
+                    let text = "it exports another group".into();
+                    return Err(Unanswered::Malformed(text).into());
+                }
+                Ok(Exporting::new(header, Source::There(Box::new(link))))
+            }
+            Some(Answer::NoExport(why)) => Err(why.into()),
+            Some(Answer::Refused(why)) => Err(ExportError::Refused(why)),
+            Some(Answer::Busy) => Err(ExportError::Busy),
+            Some(_) => Err(Unanswered::Malformed("it answers something else".into()).into()),
+            None => Err(Unanswered::NoPart.into()),
+        }
+    }
+
+    /// Whom to ask for a group's state: who is online before who is not, and who has applied most.
+    async fn exporter(&self, name: &str) -> Result<PeerId, ExportError> {
+        let none = || ExportError::NoMember { name: name.into() };
+        let report = self.report(name).await.map_err(|_| none())?;
+        let members = report
+            .answers()
+            .filter(|answer| matches!(answer.role, MemberRole::Voter | MemberRole::Learner));
+        let member = members.max_by_key(|answer| (answer.online, answer.version));
+        member.map(|member| member.peer).ok_or_else(none)
+    }
+}
+
+/// A state that is being exported: from [`Groups::export`].
+pub struct Exporting {
+    header: ExportHeader,
+    source: Source,
+    /// Bytes that are still to come.
+    left: u64,
+}
+
+/// Where a state comes from.
+enum Source {
+    Here(Chunks),
+    There(Box<Link<(), Answer>>),
+}
+
+impl Exporting {
+    fn new(header: ExportHeader, source: Source) -> Self {
+        let left = header.length;
+        Self {
+            header,
+            source,
+            left,
+        }
+    }
+
+    /// What the export is of.
+    pub fn header(&self) -> &ExportHeader {
+        &self.header
+    }
+
+    /// The next bytes of the state, 256 KiB at most; `None` at its end.
+    ///
+    /// # Errors
+    /// When the member goes away, or nothing comes for 30 s.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ExportError> {
+        let broken = |error: &dyn fmt::Display| ExportError::Broken(error.to_string());
+        let chunk = match &mut self.source {
+            Source::Here(chunks) => chunks.next().await.map_err(|error| broken(&error))?,
+            Source::There(link) => {
+                let received = rt::timeout(PROGRESS, link.rx.recv()).await;
+                let received = received.map_err(|_| broken(&"nothing comes any more"))?;
+                match received.map_err(|error| broken(&error))? {
+                    Some(Answer::Chunk(chunk)) => Some(chunk),
+                    None => None,
+                    Some(_) => return Err(broken(&"the member sends something else")),
+                }
+            }
+        };
+        let len = chunk.as_ref().map_or(0, Bytes::len) as u64;
+        match (self.left.checked_sub(len), &chunk) {
+            (Some(0), None) => Ok(None),
+            (Some(left), Some(_)) if len > 0 => {
+                self.left = left;
+                Ok(chunk)
+            }
+            _ => Err(broken(&"the state is not as long as was said")),
+        }
+    }
+}
+
+impl fmt::Debug for Exporting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exporting")
+            .field("header", &self.header)
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sends the state of this member to an operator who may have it.
+pub(super) async fn send(
+    front: &Arc<Front>,
+    line: &Line,
+    mut link: Link<Answer, Order>,
+) -> Result<(), LinkError> {
+    let (header, mut chunks) = match Chunks::take(front).await {
+        Ok(taken) => taken,
+        Err(why) => {
+            link.tx.send(&Answer::NoExport(why)).await?;
+            return link.tx.finish().await;
+        }
+    };
+    let proof = line.proof_as(front.key(), End::Exporter, front.group());
+    link.tx.send(&Answer::Exporting { header, proof }).await?;
+    loop {
+        match chunks.next().await {
+            Ok(Some(chunk)) => link.tx.send(&Answer::Chunk(chunk)).await?,
+            Ok(None) => return link.tx.finish().await,
+            // The operator sees that there is no end.
+            Err(error) => {
+                tracing::warn!(%error, "a snapshot cannot be read for an export");
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The state of the application in a snapshot, chunk by chunk.
+struct Chunks {
+    snapshot: Snapshot,
+    next: u64,
+    /// Bytes of the next chunk that are not the application's.
+    skip: usize,
+}
+
+impl Chunks {
+    /// Takes the state of what runs here, as it is now.
+    async fn take(front: &Front) -> Result<(ExportHeader, Self), NoExport> {
+        let taken = rt::timeout(SNAPSHOT, snapshot(front)).await;
+        let late = || NoExport::Snapshot(format!("not within {} s", SNAPSHOT.as_secs()));
+        let snapshot = taken.map_err(|_| late())??;
+        let damaged = |error: &dyn fmt::Display| NoExport::Snapshot(error.to_string());
+        let at = snapshot.application_at().await;
+        let at = at.map_err(|error| damaged(&error))?;
+        let held = snapshot.header();
+        let header = ExportHeader {
+            group: front.shared().name().into(),
+            charter: *held.epoch.as_bytes(),
+            version: held.last.index,
+            layout: front.fingerprint().0,
+            length: held.bytes.saturating_sub(at),
+        };
+        let chunk = CHUNK as u64;
+        let skip = usize::try_from(at % chunk).map_err(|error| damaged(&error))?;
+        let chunks = Self {
+            snapshot,
+            next: at / chunk,
+            skip,
+        };
+        Ok((header, chunks))
+    }
+
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        loop {
+            let Some(chunk) = self.snapshot.chunk(self.next).await? else {
+                return Ok(None);
+            };
+            self.next += 1;
+            let end = chunk.len().saturating_sub(CHECK_LEN);
+            let begin = std::mem::take(&mut self.skip).min(end);
+            if begin < end {
+                return Ok(Some(chunk.slice(begin..end)));
+            }
+        }
+    }
+}
+
+/// A snapshot of all that is applied here by now.
+async fn snapshot(front: &Front) -> Result<Snapshot, NoExport> {
+    let replica = front.serving().borrow().clone();
+    let replica = replica.ok_or(NoExport::NoState)?;
+    let node = replica.node().ok_or(NoExport::Follower)?;
+    let upto = replica.progress().get().ok_or(NoExport::NoState)?;
+    let mut status = node.status();
+    loop {
+        if let Some(stopped) = status.borrow_and_update().stopped.clone() {
+            return Err(NoExport::Snapshot(stopped));
+        }
+        let current = replica.store().current();
+        if let Some(current) = current.filter(|held| held.header().last.index >= upto) {
+            return Ok(current);
+        }
+        // One that is on its way may be older.
+        let asked = node.snapshot().await;
+        asked.map_err(|error| NoExport::Snapshot(error.to_string()))?;
+        // It is asked for again where nothing came of it.
+        drop(rt::timeout(AGAIN, status.changed()).await);
+    }
+}
