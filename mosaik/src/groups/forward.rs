@@ -180,20 +180,20 @@ impl Forwarding {
         request: impl FnOnce(u64) -> Request,
     ) -> Result<T, Failed> {
         let (reply, told) = oneshot::channel();
-        let unsent = Failed::NotLeader { leader: None };
+        const UNSENT: Failed = Failed::NotLeader { leader: None };
         // Room first: whoever gives the call up while it waits for that has not asked.
         let room = match self.requests.try_reserve() {
             Ok(room) => room,
-            Err(TrySendError::Closed(())) => return Err(unsent),
+            Err(TrySendError::Closed(())) => return Err(UNSENT),
             Err(TrySendError::Full(())) => {
                 let room = self.requests.reserve().boxed().await;
-                room.map_err(|_| unsent.clone())?
+                room.map_err(|_| UNSENT)?
             }
         };
         let id = {
             let mut waiting = lock(&self.waiting);
             if waiting.closed {
-                return Err(unsent);
+                return Err(UNSENT);
             }
             let id = waiting.next;
             waiting.next += 1;

@@ -6,7 +6,7 @@ use tracing::warn;
 
 use super::{
     export,
-    message::{Answer, MAX_ANSWER, MAX_REPORT, Order, Reported, What},
+    message::{Answer, MAX_ANSWER, MAX_ORDER, MAX_REPORT, Order, Reported, What},
     report::{MemberReport, MemberRole, Place},
 };
 use crate::{
@@ -45,10 +45,11 @@ pub(in crate::groups) async fn obey(
     line: &Line,
     halves: Halves,
 ) -> Result<(), LinkError> {
-    let mut link = Link::<Answer, Order>::resume(halves, MAX_ANSWER);
+    let mut link = Link::<Answer, Order>::resume(halves, MAX_ORDER);
     let order = rt::timeout(ORDER_TIMEOUT, link.rx.recv()).await;
     let order = order.map_err(|_| LinkError::Stream(CloseCode::TimedOut))??;
     let order = order.ok_or(LinkError::Truncated)?;
+    let mut link = Link::<Answer, Order>::resume(link.into_halves(), MAX_ANSWER);
     let proof = line.proof_as(front.key(), order.what.end(), front.group());
     let answer = if order.proof != proof {
         warn!(peer = %line.connection.peer().short(), "an order does not prove to know the key");

@@ -209,14 +209,18 @@ pub(super) async fn beat(
         if awake.wait_for(|awake| *awake).await.is_err() {
             return;
         }
-        let (began, term) = (rt::now(), status.borrow().term);
+        let term = status.borrow().term;
+        // What is confirmed is as old as what was sent; that it is confirmed is news, however slow the disks are.
+        let (mut confirmed, mut active) = (status.borrow().confirmed, rt::now());
         loop {
             let now = rt::now();
-            let (active, alone) = {
+            let alone = {
                 let status = status.borrow();
-                let active = status.confirmed.map_or(began, |at| at.max(began));
+                if status.confirmed != confirmed {
+                    (confirmed, active) = (status.confirmed, now);
+                }
                 let membership = status.membership.as_ref();
-                (active, membership.is_some_and(Membership::one_votes))
+                membership.is_some_and(Membership::one_votes)
             };
             let silent = !alone && keeps_silent(now.duration_since(active), timing.election_max);
             pulse.set_silent(silent);
