@@ -15,14 +15,14 @@ use serde::de::DeserializeOwned;
 
 use super::{
     client::Client,
-    error::{GroupError, Refusal, Unavailable, Unsupported},
-    machine::MAX_COMMANDS,
+    error::{GroupError, Refusal, Unavailable},
+    machine::{MAX_COMMANDS, StateMachine},
     pending::Pending,
     remote::{Connected, Unanswered},
     shared::Shared,
     status::Phase,
 };
-use crate::{id::PeerId, metrics, rt, wire};
+use crate::{metrics, rt, wire};
 
 /// What sends the commands of one call.
 #[derive(Clone)]
@@ -35,6 +35,31 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// Applies a command of a state machine that was written by hand.
+    pub(super) async fn execute<M: StateMachine>(
+        self,
+        command: M::Command,
+    ) -> Result<M::Output, GroupError> {
+        let command = append(Vec::new(), &command)?;
+        self.run(1, command.into(), decode_all).await
+    }
+
+    /// Applies several, as one entry.
+    pub(super) async fn execute_all<M: StateMachine>(
+        self,
+        commands: impl IntoIterator<Item = M::Command>,
+    ) -> Result<Vec<M::Output>, GroupError> {
+        let commands: Vec<M::Command> = commands.into_iter().collect();
+        let count = u32::try_from(commands.len()).ok();
+        let count = count.filter(|count| *count <= MAX_COMMANDS);
+        let count = count.ok_or_else(|| too_many(commands.len()))?;
+        let mut bytes = Vec::new();
+        for command in &commands {
+            bytes = append(bytes, command)?;
+        }
+        self.run_all(count, bytes.into()).await
+    }
+
     /// Applies `count` encoded commands as one entry; each returns a `T`.
     pub(super) async fn run_all<T: DeserializeOwned + Send + 'static>(
         self,
@@ -102,23 +127,15 @@ impl Caller {
         match asked {
             Ok(answered) => match answered? {
                 Ok(answer) => decode_all(&answer.bytes),
-                Err(Unanswered::Unknown { query, peer }) => Err(self.unknown(query, peer)),
+                Err(Unanswered::Unknown { query, peer }) => Err(match query {
+                    Some(query) => self.shared.unsupported(query, peer),
+                    None => GroupError::Refused(Refusal::Machine),
+                }),
                 Err(Unanswered::Panicked(message)) => Err(GroupError::QueryPanicked(message)),
                 Err(Unanswered::Encoding(why)) => Err(GroupError::Encoding(why)),
             },
             Err(_) => Err(GroupError::Unavailable(unavailable(&self.shared))),
         }
-    }
-}
-
-impl Caller {
-    /// What is said of a query that a member does not know.
-    fn unknown(&self, query: Option<u64>, peer: PeerId) -> GroupError {
-        let Some(query) = query else {
-            return GroupError::Refused(Refusal::Machine);
-        };
-        let command = self.shared.program().name(query);
-        GroupError::Unsupported(Box::new(Unsupported { command, peer }))
     }
 }
 
@@ -141,28 +158,12 @@ fn unavailable(shared: &Shared) -> Unavailable {
     }
 }
 
-/// Commands one after the other.
-pub(super) fn encode<T: serde::Serialize>(commands: &[T]) -> Result<Bytes, GroupError> {
-    let mut bytes = Vec::new();
-    for command in commands {
-        bytes = append(bytes, command)?;
-    }
-    Ok(bytes.into())
-}
-
 /// The bytes, with an encoded value behind them.
 pub(super) fn append<T: serde::Serialize>(
     bytes: Vec<u8>,
     value: &T,
 ) -> Result<Vec<u8>, GroupError> {
     postcard::to_extend(value, bytes).map_err(|error| GroupError::Encoding(error.to_string()))
-}
-
-/// How many commands there are, if a batch may have so many.
-pub(super) fn count_of<T>(commands: &[T]) -> Result<u32, GroupError> {
-    let count = u32::try_from(commands.len()).ok();
-    let count = count.filter(|count| *count <= MAX_COMMANDS);
-    count.ok_or_else(|| too_many(commands.len()))
 }
 
 /// The batch is larger than one may be.

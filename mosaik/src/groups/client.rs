@@ -24,7 +24,7 @@ use tokio::sync::{Mutex as Turn, Semaphore, SemaphorePermit, oneshot};
 use tracing::debug;
 
 use super::{
-    error::{GroupError, Refusal, Unavailable, Unsupported},
+    error::{GroupError, Refusal, Unavailable},
     machine::{Item, ItemReply},
     proposer::{Failed, MAX_ITEM},
     proto::{
@@ -341,9 +341,7 @@ impl Attempt {
             },
             Err(Failed::Malformed) if first => return Err(GroupError::Refused(Refusal::Machine)),
             Err(Failed::Unsupported { command, peer }) if first => {
-                let command = self.shared.program().name(command);
-                let why = Unsupported { command, peer };
-                return Err(GroupError::Unsupported(Box::new(why)));
+                return Err(self.shared.unsupported(command, peer));
             }
             Err(failed @ (Failed::NotLeader { .. } | Failed::Busy)) if first => {
                 debug!(?failed, "a command is sent again");

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    caller::{Caller, count_of, decode_all, encode},
+    caller::Caller,
     condition::When,
     driver::Stop,
     error::{GroupError, RecoverError, TransferError, Unavailable},
@@ -67,8 +67,7 @@ impl<M: StateMachine> Group<M> {
     /// # Errors
     /// See [`GroupError`]; after [`GroupError::Timeout`] the command is still under way.
     pub async fn execute(&self, command: M::Command) -> Result<M::Output, GroupError> {
-        let commands = encode(&[command])?;
-        self.caller().run(1, commands, decode_all).await
+        self.caller().execute::<M>(command).await
     }
 
     /// Applies commands as one log entry, one after the other and with nothing in between, and returns their
@@ -80,9 +79,7 @@ impl<M: StateMachine> Group<M> {
         &self,
         commands: impl IntoIterator<Item = M::Command>,
     ) -> Result<Vec<M::Output>, GroupError> {
-        let commands: Vec<M::Command> = commands.into_iter().collect();
-        let count = count_of(&commands)?;
-        self.caller().run_all(count, encode(&commands)?).await
+        self.caller().execute_all::<M>(commands).await
     }
 
     /// Answers a query from a state that holds every command acknowledged before the query was asked, by anybody.

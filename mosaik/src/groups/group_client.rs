@@ -3,7 +3,7 @@
 use std::{fmt, marker::PhantomData};
 
 use super::{
-    caller::{Caller, append, count_of, decode_all, encode},
+    caller::{Caller, append},
     condition::When,
     error::GroupError,
     event::Events,
@@ -47,8 +47,7 @@ impl<M: StateMachine> GroupClient<M> {
     /// # Errors
     /// See [`GroupError`]; after [`GroupError::Timeout`] the command is still under way.
     pub async fn execute(&self, command: M::Command) -> Result<M::Output, GroupError> {
-        let commands = encode(&[command])?;
-        self.caller().run(1, commands, decode_all).await
+        self.caller().execute::<M>(command).await
     }
 
     /// Applies commands as one log entry, one after the other and with nothing in between, and returns their
@@ -60,9 +59,7 @@ impl<M: StateMachine> GroupClient<M> {
         &self,
         commands: impl IntoIterator<Item = M::Command>,
     ) -> Result<Vec<M::Output>, GroupError> {
-        let commands: Vec<M::Command> = commands.into_iter().collect();
-        let count = count_of(&commands)?;
-        self.caller().run_all(count, encode(&commands)?).await
+        self.caller().execute_all::<M>(commands).await
     }
 
     /// Has a query answered, from a state that holds every command acknowledged before it was asked, by anybody.

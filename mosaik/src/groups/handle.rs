@@ -20,7 +20,7 @@ use super::{
     group::Group,
     group_client::GroupClient,
     machine::{Application, Hosted, Local, Machine, Program, StateMachine},
-    options::{Durability, Options, Preference},
+    options::{Durability, Options, Preference, Settled},
     proto::founding::message::Awaited,
     raft::Slots,
     remote::{Connected, Connector, Version, close},
@@ -225,15 +225,8 @@ impl Groups {
                 _ => self.refused(&name, options, Refusal::Declared),
             };
         }
-        let config = &self.inner.config;
-        let (program, fingerprint) = match Program::of::<M>() {
-            Ok(compared) => compared,
-            Err(why) => return self.refused(&name, options, Refusal::BadOptions(why.to_string())),
-        };
-        let settled = options
-            .clone()
-            .settle(config.founders, config.dir.is_some(), fingerprint);
-        let settled = match settled {
+        let has_dir = self.inner.config.dir.is_some();
+        let (program, settled) = match self.settle::<M>(options.clone(), has_dir) {
             Ok(_) if cfg!(panic = "abort") => {
                 return self.refused(&name, options, Refusal::PanicAbort);
             }
@@ -279,6 +272,18 @@ impl Groups {
         Group::new(joined, local)
     }
 
+    /// The program of an application, and its options, once both were checked.
+    fn settle<M: Application>(
+        &self,
+        options: Options,
+        has_dir: bool,
+    ) -> Result<(Program, Settled), Refusal> {
+        let (program, fingerprint) =
+            Program::of::<M>().map_err(|why| Refusal::BadOptions(why.to_string()))?;
+        let settled = options.settle(self.inner.config.founders, has_dir, fingerprint)?;
+        Ok((program, settled))
+    }
+
     /// Connects a client to a group.
     fn client<M: Application>(&self, name: &str, options: &Options) -> Caller {
         let timeout = options.command_timeout;
@@ -287,16 +292,8 @@ impl Groups {
             durable: Durability::IfPossible,
             ..options.clone()
         };
-        let founders = self.inner.config.founders;
-        let known = match Program::of::<M>() {
-            Ok((program, fingerprint)) => {
-                let settled = options.settle(founders, false, fingerprint);
-                settled.map(|settled| (program, settled))
-            }
-            Err(why) => Err(Refusal::BadOptions(why.to_string())),
-        };
-        let (program, settled) = match known {
-            Ok(known) => known,
+        let (program, settled) = match self.settle::<M>(options, false) {
+            Ok(settled) => settled,
             Err(why) => return self.refused_client(name, timeout, why),
         };
         let tasks = self.inner.tasks.child();
@@ -436,7 +433,7 @@ impl Groups {
 struct Driving {
     groups: Groups,
     shared: Arc<Shared>,
-    settled: super::options::Settled,
+    settled: Settled,
     writer: bool,
     hosted: super::driver::MakeMachine,
     stop: watch::Sender<Stop>,

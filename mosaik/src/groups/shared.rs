@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     client::Client,
-    error::{GroupError, RecoverError, Refusal},
+    error::{GroupError, RecoverError, Refusal, Unsupported},
     event,
     machine::Program,
     progress::Progress,
@@ -160,6 +160,12 @@ impl Shared {
     /// What is known of the program that runs here.
     pub(crate) fn program(&self) -> &Program {
         &self.program
+    }
+
+    /// What is said of a command or query of this number that `peer` does not know.
+    pub(crate) fn unsupported(&self, number: u64, peer: PeerId) -> GroupError {
+        let command = self.program.name(number);
+        GroupError::Unsupported(Box::new(Unsupported { command, peer }))
     }
 
     pub(crate) fn awaited(&self) -> Vec<Awaited> {

@@ -1,4 +1,4 @@
-//! Dials every peer that shares a group with this node.
+//! Dials every peer that shares a group with this node, and others that are asked for something.
 
 use std::{
     collections::BTreeSet,
@@ -8,11 +8,12 @@ use std::{
 
 use tracing::debug;
 
-use super::Bonds;
+use super::{Bonds, Header, Line, serve::MAX_HEADER};
 use crate::{
     discovery::{Catalog, Entry},
     id::PeerId,
     rt::{self, lock},
+    transport::{ConnectError, Halves, Link, LinkError},
 };
 
 /// How long to wait, give or take half, before a peer that could not be reached is dialed again.
@@ -84,5 +85,36 @@ async fn keep(bonds: Bonds, peer: PeerId, dialing: Arc<Mutex<BTreeSet<PeerId>>>)
             }
         }
         rt::sleep(rt::jitter(REDIAL)).await;
+    }
+}
+
+/// Why no stream to a peer could be opened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// The catalog does not know it.
+    #[error("no such peer is known")]
+    Unknown,
+    /// There is no connection to it.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The connection broke.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+impl Bonds {
+    /// Opens a stream to a peer with which this node need share no group, connecting to it if need be; returns its
+    /// control stream too, by which the two prove things to each other.
+    pub(crate) async fn open_to(
+        &self,
+        peer: PeerId,
+        header: &Header,
+    ) -> Result<(Line, Halves), OpenError> {
+        let entry = self.catalog().get(&peer).ok_or(OpenError::Unknown)?;
+        let connection = self.pool().connect(entry.addr()).await?;
+        let line = self.line_of(&connection).await?;
+        let mut link = Link::<Header, ()>::open(&connection, MAX_HEADER).await?;
+        link.tx.send(header).await?;
+        Ok((line, link.into_halves()))
     }
 }

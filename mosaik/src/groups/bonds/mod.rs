@@ -15,6 +15,7 @@ mod table;
 
 pub(super) use beats::Watched;
 pub(super) use clocks::Clocks;
+pub(super) use dial::OpenError;
 pub(super) use message::{
     Control, Farewell, GroupHeader, Header, Kind, Presence, Report, Testament, proof,
 };

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Largest header of a stream, in bytes.
-const MAX_HEADER: usize = 1024;
+pub(super) const MAX_HEADER: usize = 1024;
 /// Largest control message, in bytes.
 const MAX_CONTROL: usize = 64 * 1024;
 /// Control messages that are written at once.
@@ -88,45 +88,35 @@ async fn stream(
         halves.0.reset(code);
         halves.1.0.stop(code);
     };
-    let header = match header {
-        Header::Group(header) => header,
-        Header::Client { group } => {
-            let (front, line) = (bonds.front(&group), bonds.line(connection));
-            let (Some(front), Some(line)) = (front, line) else {
-                refuse(&mut halves, CloseCode::NotFound);
-                return Ok(());
-            };
-            return front.serve_client(line, halves).await;
-        }
-        Header::Report { group } => {
-            let Some(front) = bonds.front(&group) else {
-                refuse(&mut halves, CloseCode::NotFound);
-                return Ok(());
-            };
-            return operate::report(&front, halves).await;
-        }
-        Header::Order { group } => {
-            let (front, line) = (bonds.front(&group), bonds.line(connection));
-            let (Some(front), Some(line)) = (front, line) else {
-                refuse(&mut halves, CloseCode::NotFound);
-                return Ok(());
-            };
-            return operate::obey(&front, &line, halves).await;
-        }
+    let group = match &header {
+        Header::Group(header) => header.group,
+        Header::Client { group } | Header::Report { group } | Header::Order { group } => *group,
         Header::Control => {
             refuse(&mut halves, CloseCode::Malformed);
             return Ok(());
         }
     };
-    let front = bonds.front(&header.group);
-    let front = front.filter(|front| {
-        header.from.peer == connection.peer() && front.is_bonded(&header.from, connection)
-    });
-    let Some(front) = front else {
-        refuse(&mut halves, CloseCode::NotFound);
-        return Ok(());
-    };
-    front.serve(header, halves).await
+    let line = || bonds.line(connection);
+    if let Some(front) = bonds.front(&group) {
+        match header {
+            Header::Group(header)
+                if header.from.peer == connection.peer()
+                    && front.is_bonded(&header.from, connection) =>
+            {
+                return front.serve(header, halves).await;
+            }
+            Header::Client { .. } if let Some(line) = line() => {
+                return front.serve_client(line, halves).await;
+            }
+            Header::Order { .. } if let Some(line) = line() => {
+                return operate::obey(&front, &line, halves).await;
+            }
+            Header::Report { .. } => return operate::report(&front, halves).await,
+            _ => {}
+        }
+    }
+    refuse(&mut halves, CloseCode::NotFound);
+    Ok(())
 }
 
 /// Starts to send and receive control messages.

@@ -145,7 +145,7 @@ impl Bonds {
         bonds
     }
 
-    pub(crate) fn pool(&self) -> &Pool {
+    pub(super) fn pool(&self) -> &Pool {
         &self.inner.pool
     }
 
@@ -194,7 +194,7 @@ impl Bonds {
     }
 
     /// The same, once it is open: what this node opens first of all on a connection that it dials.
-    pub(crate) async fn line_of(&self, connection: &Connection) -> Result<Line, LinkError> {
+    pub(super) async fn line_of(&self, connection: &Connection) -> Result<Line, LinkError> {
         let mut opened = self.inner.opened.subscribe();
         loop {
             opened.mark_unchanged();

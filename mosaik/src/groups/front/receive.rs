@@ -132,14 +132,7 @@ impl Front {
         if line.expected_proof(self.key(), self.group(), presence.boot) != presence.proof {
             return Err(Refusal::Key);
         }
-        // A command or query that both know takes and returns the same types.
-        let program = self.shared.program();
-        match program.announced().contradicts(&presence.announced) {
-            None => Ok(()),
-            Some(number) => Err(Refusal::Signature {
-                method: program.name(number),
-            }),
-        }
+        self.shared.program().compare(&presence.announced)
     }
 
     /// A peer says that it takes part no longer.

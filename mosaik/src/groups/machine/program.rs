@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Application, interface::InterfaceError};
-use crate::groups::proto::versions::Announced;
+use crate::groups::{error::Refusal, proto::versions::Announced};
 
 /// What a group knows of the program that it runs here.
 #[derive(Debug, Default)]
@@ -38,6 +38,19 @@ impl Program {
     /// What it tells other members that it knows.
     pub(crate) fn announced(&self) -> &Arc<Announced> {
         &self.announced
+    }
+
+    /// Compares what another program knows with what this one does: what both know takes and returns the same types.
+    ///
+    /// # Errors
+    /// What does not.
+    pub(crate) fn compare(&self, other: &Announced) -> Result<(), Refusal> {
+        match self.announced.contradicts(other) {
+            None => Ok(()),
+            Some(number) => Err(Refusal::Signature {
+                method: self.name(number),
+            }),
+        }
     }
 
     /// What a command or query is called; its number, if it is none of this program.

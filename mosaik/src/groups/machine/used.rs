@@ -8,13 +8,22 @@ use crate::groups::proto::versions::{MAX_METHODS, Methods};
 
 /// The numbers of the commands that were ever applied: whoever does not know one of them cannot apply the log.
 /// Empty where commands have no names.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Used {
     /// At most [`MAX_METHODS`], which is what a program knows; any beyond are not remembered.
     numbers: BTreeSet<u64>,
-    /// The command that was applied last, which is likely to be the next one too.
+    /// The command that was applied last, which is likely to be the next one too: only a short cut.
+    #[serde(skip)]
     last: Option<u64>,
 }
+
+impl PartialEq for Used {
+    fn eq(&self, other: &Self) -> bool {
+        self.numbers == other.numbers
+    }
+}
+
+impl Eq for Used {}
 
 impl Used {
     /// A command is applied.

@@ -5,18 +5,18 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::{
-    message::{MAX_REPORT, Reported},
+    message::{Answer, MAX_ANSWER, MAX_ORDER, MAX_REPORT, Order, Reported, What},
     report::{GroupReport, MemberReport, Part, ReportError},
     serve,
 };
 use crate::{
     groups::{
         Groups,
-        bonds::{Bonds, Header, Line},
+        bonds::{Bonds, Header, Line, OpenError},
     },
     id::{GroupId, PeerId},
     rt,
-    transport::{CloseCode, Connection, Halves, Link, LinkError},
+    transport::{CloseCode, Link, LinkError},
 };
 
 /// How long a node may take to answer, with connecting to it.
@@ -61,6 +61,16 @@ impl Unanswered {
             | LinkError::Truncated => Self::NoPart,
             LinkError::Decode(error) => Self::Malformed(error.to_string()),
             error => Self::Unreachable(error.to_string()),
+        }
+    }
+}
+
+impl From<OpenError> for Unanswered {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Unknown => Self::Unknown,
+            OpenError::Connect(error) => Self::Unreachable(error.to_string()),
+            OpenError::Link(error) => Self::link(&error),
         }
     }
 }
@@ -119,7 +129,7 @@ impl Groups {
 /// Asks a node for its report.
 async fn ask(bonds: &Bonds, peer: PeerId, group: GroupId) -> Result<MemberReport, Unanswered> {
     let asking = async {
-        let (_line, halves) = open(bonds, peer, &Header::Report { group }).await?;
+        let (_line, halves) = bonds.open_to(peer, &Header::Report { group }).await?;
         let mut link = Link::<(), Reported>::resume(halves, MAX_REPORT);
         let reported = link.rx.recv().await;
         let reported = reported.map_err(|error| Unanswered::link(&error))?;
@@ -134,22 +144,19 @@ async fn ask(bonds: &Bonds, peer: PeerId, group: GroupId) -> Result<MemberReport
     asked.unwrap_or(Err(Unanswered::TimedOut))
 }
 
-/// Opens a stream to a node.
-pub(super) async fn open(
+/// Orders a node to do something: returns its control stream, by which it is proved who answers, and where the answers
+/// come.
+pub(super) async fn order(
     bonds: &Bonds,
     peer: PeerId,
-    header: &Header,
-) -> Result<(Line, Halves), Unanswered> {
-    let entry = bonds.catalog().get(&peer).ok_or(Unanswered::Unknown)?;
-    let connection = bonds.pool().connect(entry.addr()).await;
-    let connection: Connection =
-        connection.map_err(|error| Unanswered::Unreachable(error.to_string()))?;
-    let opening = async {
-        let line = bonds.line_of(&connection).await?;
-        let mut link = Link::<Header, ()>::open(&connection, MAX_REPORT).await?;
-        link.tx.send(header).await?;
-        Ok((line, link.into_halves()))
-    };
-    let opened: Result<_, LinkError> = opening.await;
-    opened.map_err(|error| Unanswered::link(&error))
+    what: What,
+    key: &[u8; 32],
+    group: GroupId,
+) -> Result<(Line, Link<(), Answer>), Unanswered> {
+    let (line, halves) = bonds.open_to(peer, &Header::Order { group }).await?;
+    let mut link = Link::<Order, ()>::resume(halves, MAX_ORDER);
+    let order = Order::new(what, &line, key, group);
+    let sent = link.tx.send(&order).await;
+    sent.map_err(|error| Unanswered::link(&error))?;
+    Ok((line, Link::resume(link.into_halves(), MAX_ANSWER)))
 }

@@ -6,15 +6,15 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ask::{self, Unanswered, open},
+    ask::{self, Unanswered},
     file::ExportHeader,
-    message::{Answer, MAX_ANSWER, MAX_ORDER, Order, What},
+    message::{Answer, Order, What},
     report::MemberRole,
 };
 use crate::{
     groups::{
         Groups,
-        bonds::{Header, Line},
+        bonds::Line,
         error::Refusal,
         front::Front,
         machine::{CHECK_LEN, CHUNK, Snapshot},
@@ -104,14 +104,9 @@ impl Groups {
             let (header, chunks) = Chunks::take(&front).await?;
             return Ok(Exporting::new(header, Source::Here(chunks)));
         }
-        let header = Header::Order { group };
-        let opened = rt::timeout(ask::TIMEOUT, open(bonds, at, &header)).await;
-        let (line, halves) = opened.unwrap_or(Err(Unanswered::TimedOut))?;
-        let mut link = Link::<Order, ()>::resume(halves, MAX_ORDER);
-        let order = Order::new(What::Export, &line, &key, group);
-        let sent = link.tx.send(&order).await;
-        sent.map_err(|error| Unanswered::link(&error))?;
-        let mut link = Link::<(), Answer>::resume(link.into_halves(), MAX_ANSWER);
+        let ordered = ask::order(bonds, at, What::Export, &key, group);
+        let ordered = rt::timeout(ask::TIMEOUT, ordered).await;
+        let (line, mut link) = ordered.unwrap_or(Err(Unanswered::TimedOut))?;
         let answer = rt::timeout(SNAPSHOT + ask::TIMEOUT, link.rx.recv()).await;
         let answer = answer.map_err(|_| Unanswered::TimedOut)?;
         match answer.map_err(|error| Unanswered::link(&error))? {

@@ -1,20 +1,18 @@
 //! Has a member recover from a lost quorum, as an operator.
 
 use super::{
-    ask::{self, Unanswered, open},
-    message::{Answer, MAX_ANSWER, MAX_ORDER, Order, What},
+    ask::{self, Unanswered},
+    message::{Answer, What},
 };
 use crate::{
     groups::{
         Groups,
-        bonds::Header,
         error::{RecoverError, Refusal},
         options,
         shared::RECOVERY,
     },
     id::{GroupId, PeerId},
     rt,
-    transport::Link,
 };
 
 /// Why a member that was asked to recover did not.
@@ -59,12 +57,7 @@ impl Groups {
             return Ok(front.shared().recover().await?);
         }
         let asking = async {
-            let (line, halves) = open(bonds, at, &Header::Order { group }).await?;
-            let order = Order::new(What::Recover, &line, &key, group);
-            let mut link = Link::<Order, ()>::resume(halves, MAX_ORDER);
-            let sent = link.tx.send(&order).await;
-            sent.map_err(|error| Unanswered::link(&error))?;
-            let mut link = Link::<(), Answer>::resume(link.into_halves(), MAX_ANSWER);
+            let (_line, mut link) = ask::order(bonds, at, What::Recover, &key, group).await?;
             let answer = link.rx.recv().await;
             answer.map_err(|error| Unanswered::link(&error))
         };

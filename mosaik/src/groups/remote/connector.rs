@@ -163,8 +163,9 @@ type Dials = FuturesUnordered<BoxFuture<'static, (PeerId, Result<Served, Unserve
 #[derive(Default)]
 struct Known {
     choice: Choice,
-    /// Those who can be connected to, the client's own node first if it is one.
+    /// The other nodes that can be connected to.
     members: Vec<PeerId>,
+    /// The client's own node, if it is one.
     own: Option<PeerId>,
     refusals: BTreeMap<PeerId, Refusal>,
     served: Option<Served>,
@@ -330,18 +331,10 @@ impl Connector {
     }
 
     async fn connect_there(&self, peer: PeerId) -> Result<Served, Unserved> {
-        let entry = self.bonds.catalog().get(&peer);
-        let entry = entry.ok_or(Unserved::Away("it is gone".into()))?;
-        let connection = self.bonds.pool().connect(entry.addr()).await;
-        let connection = connection.map_err(|error| Unserved::away(&error))?;
-        let line = self.bonds.line_of(&connection).await;
-        let line = line.map_err(|error| Unserved::away(&error))?;
         let group = self.shared.id();
-        let link = Link::<Header, ()>::open(&connection, MAX_GREETING).await;
-        let mut link = link.map_err(|error| Unserved::away(&error))?;
-        let sent = link.tx.send(&Header::Client { group }).await;
-        sent.map_err(|error| Unserved::away(&error))?;
-        let mut link = Link::<Hello, Welcome>::resume(link.into_halves(), MAX_GREETING);
+        let opened = self.bonds.open_to(peer, &Header::Client { group }).await;
+        let (line, halves) = opened.map_err(|error| Unserved::away(&error))?;
+        let mut link = Link::<Hello, Welcome>::resume(halves, MAX_GREETING);
         let hello = Hello {
             version: self.version.clone(),
             proof: line.proof_as(&self.key, End::Client, group),

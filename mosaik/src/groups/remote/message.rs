@@ -52,11 +52,7 @@ impl Version {
     /// Why the two do not understand each other, if so. The layout of the state is none of a client's business.
     pub(crate) fn compare(&self, program: &Program, fingerprint: Digest) -> Result<(), Refusal> {
         if self.named && program.is_named() {
-            let differs = program.announced().contradicts(&self.announced);
-            return differs.map_or(Ok(()), |number| {
-                let method = program.name(number);
-                Err(Refusal::Signature { method })
-            });
+            return program.compare(&self.announced);
         }
         let same = self.named == program.is_named() && self.fingerprint == fingerprint;
         same.then_some(()).ok_or(Refusal::Machine)

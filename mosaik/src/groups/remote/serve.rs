@@ -102,16 +102,19 @@ impl Gateway {
         if !is_sound {
             return Err(Failed::Malformed);
         }
-        let route = self.front.shared().routes().borrow().clone();
-        match route {
+        match self.route() {
             // The leader looks whether it can be applied.
-            Ok(Some(Route::Here(replica))) if replica.epoch() == self.replica.epoch() => {
-                replica.submit_for(item).await
-            }
-            // The session of a client is of the charter that it was told.
-            Ok(Some(route)) if route.epoch() == self.replica.epoch() => route.submit(item).await,
-            _ => Err(Failed::NotLeader { leader: None }),
+            Some(Route::Here(replica)) => replica.submit_for(item).await,
+            Some(route) => route.submit(item).await,
+            None => Err(Failed::NotLeader { leader: None }),
         }
+    }
+
+    /// The way to the leader of the charter that the client was told: its session is of that one.
+    fn route(&self) -> Option<Route> {
+        let route = self.front.shared().routes().borrow().clone();
+        let route = route.ok().flatten();
+        route.filter(|route| route.epoch() == self.replica.epoch())
     }
 
     /// Answers a query from a state that holds all that was acknowledged before it came.
@@ -121,9 +124,7 @@ impl Gateway {
         let read = rt::timeout(PATIENCE, Client::read(shared)).await;
         read.map_err(|_| later())?.map_err(|_| later())?;
         // What is superseded can be read here, and misses what was acknowledged elsewhere.
-        let route = shared.routes().borrow().clone();
-        let is_current = matches!(route, Ok(Some(route)) if route.epoch() == self.replica.epoch());
-        if !is_current {
+        if self.route().is_none() {
             return Err(later());
         }
         let version = shared.progress().get().unwrap_or(0);
