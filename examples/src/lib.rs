@@ -16,6 +16,8 @@ mod book {
     mod commands {}
     #[doc = include_str!("../../book/src/durability.md")]
     mod durability {}
+    #[doc = include_str!("../../book/src/tickets.md")]
+    mod tickets {}
     #[doc = include_str!("../../book/src/internals.md")]
     mod internals {}
     #[doc = include_str!("../../book/src/founding.md")]

@@ -37,6 +37,7 @@ use proc_macro::TokenStream;
 /// | `stall = "…"` | `"5s"` | how long a consumer may take nothing while others wait for it; a number with `ms`, `s`, `m` or `h` |
 /// | `max_consumers = N` | 4096 | most consumers that a producer serves at once, at least 1 |
 /// | `online_when = N` | 1 | consumers needed before a producer is online; with 0 it is so at once |
+/// | `ticket = …` | none | what checks a ticket that producers and consumers have to carry, each for the other: a `mosaik::tickets::TicketValidator`; may be repeated, all have to be carried |
 /// | `schema = "…"` | traced | a version that stands for the type's schema, where it cannot be traced |
 /// | `derive(none)` | | adds no derives |
 /// | `derive(skip(Clone, …))` | | adds all but these of `Clone`, `Serialize`, `Deserialize` |
@@ -114,6 +115,7 @@ pub fn stream(args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `quiesce_after = "…"` | `"5s"` | how long nothing has to happen before the group rests |
 /// | `leader = prefer` | | whether this member likes to lead: `prefer` or `avoid` |
 /// | `key = …` | none | a secret that members prove to know: anything that converts into a `String` |
+/// | `ticket = …` | none | what checks a ticket that members and clients have to carry: a `mosaik::tickets::TicketValidator`; may be repeated, all have to be carried |
 /// | `schema = "…"` | traced | a version that stands for the schema of the state, and of arguments and results that cannot be traced |
 /// | `derive(none)`, `derive(skip(Clone, …))` | | adds no derives, or not these |
 /// | `crate = path` | `::mosaik` | where the runtime crate is found; to be given on the `impl` block too |

@@ -14,10 +14,13 @@ pub use crate::declare::{
     Declared, GenericDecl, GroupDecl, Lag, Location, SchemaSource, Submission, TopicDecl,
     TopicOptions,
 };
-use crate::declare::{Schema, SchemaError};
 pub use crate::groups::{
     Application, AskError, Batch, BatchOfAtMostTwelve, DeclaredGroup, Here, Interface, Reply,
     Unencodable, Unknown, number,
+};
+use crate::{
+    declare::{Schema, SchemaError},
+    tickets::TicketValidator,
 };
 
 /// The declaration of `T`.
@@ -85,37 +88,43 @@ impl Options {
     pub const DEFAULT: Self = Self(TopicOptions::DEFAULT);
 
     /// Sets [`TopicOptions::capacity`].
-    pub const fn capacity(mut self, datums: usize) -> Self {
+    pub fn capacity(mut self, datums: usize) -> Self {
         self.0.capacity = datums;
         self
     }
 
     /// Sets [`TopicOptions::capacity_bytes`].
-    pub const fn capacity_bytes(mut self, bytes: usize) -> Self {
+    pub fn capacity_bytes(mut self, bytes: usize) -> Self {
         self.0.capacity_bytes = bytes;
         self
     }
 
     /// Sets [`TopicOptions::stall`].
-    pub const fn stall(mut self, millis: u64) -> Self {
+    pub fn stall(mut self, millis: u64) -> Self {
         self.0.stall = Duration::from_millis(millis);
         self
     }
 
     /// Sets [`TopicOptions::max_consumers`].
-    pub const fn max_consumers(mut self, consumers: usize) -> Self {
+    pub fn max_consumers(mut self, consumers: usize) -> Self {
         self.0.max_consumers = consumers;
         self
     }
 
     /// Sets [`TopicOptions::online_when`].
-    pub const fn online_when(mut self, consumers: usize) -> Self {
+    pub fn online_when(mut self, consumers: usize) -> Self {
         self.0.online_when = consumers;
         self
     }
 
+    /// Adds to [`TopicOptions::tickets`].
+    pub fn ticket(mut self, validator: impl TicketValidator) -> Self {
+        self.0.tickets.require(validator);
+        self
+    }
+
     /// The options.
-    pub const fn build(self) -> TopicOptions {
+    pub fn build(self) -> TopicOptions {
         self.0
     }
 }

@@ -78,6 +78,7 @@ mod rt;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod streams;
+pub mod tickets;
 mod transport;
 mod wire;
 

@@ -7,19 +7,35 @@ use syn::{
     parse::{ParseStream, Parser},
 };
 
-/// Parses options, each at most once, as far as they make sense. `set` takes the value of one.
+/// The names of options.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Names<'a> {
+    /// All there are.
+    pub(crate) valid: &'a [&'a str],
+    /// Those of them that may be given several times.
+    pub(crate) repeated: &'a [&'a str],
+    /// Those of a later version.
+    pub(crate) later: &'a [&'a str],
+}
+
+/// Parses options, as far as they make sense. `set` takes the value of one.
 pub(crate) fn parse(
     args: TokenStream,
-    valid: &[&str],
-    later: &[&str],
+    names: Names<'_>,
     mut set: impl FnMut(&str, &ParseNestedMeta<'_>) -> syn::Result<()>,
 ) -> Vec<syn::Error> {
+    let Names {
+        valid,
+        repeated,
+        later,
+    } = names;
     let mut errors = Vec::new();
     let mut seen: Vec<String> = Vec::new();
     let parsed = parser(|meta| {
         let name = meta.path.get_ident().map(ToString::to_string);
         let name = name.unwrap_or_default();
-        if !name.is_empty() && seen.contains(&name) {
+        let again = seen.contains(&name) && !repeated.contains(&name.as_str());
+        if !name.is_empty() && again {
             errors.push(meta.error(format!(
                 "`{name}` is given twice; the valid options are {}, each once",
                 list(valid)

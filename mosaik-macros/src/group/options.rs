@@ -6,7 +6,7 @@ use syn::{Expr, Ident, LitInt, LitStr, Path, Token, ext::IdentExt, meta::ParseNe
 
 use crate::{
     common::{
-        arguments::{self, value},
+        arguments::{self, Names, value},
         derives::{self, Derives},
         literal,
     },
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The options there are.
-const VALID: [&str; 15] = [
+const VALID: [&str; 16] = [
     "name",
     "founders",
     "voters",
@@ -27,13 +27,14 @@ const VALID: [&str; 15] = [
     "quiesce_after",
     "leader",
     "key",
+    "ticket",
     "schema",
     "derive",
     "crate",
 ];
 
-/// Options of a later version.
-const LATER: [&str; 1] = ["ticket"];
+/// Those that may be given several times.
+const REPEATED: [&str; 1] = ["ticket"];
 
 /// Most founders and voters.
 const MOST: u64 = 9;
@@ -48,6 +49,8 @@ pub(super) struct Options {
     pub(super) skip: Derives,
     /// Fields of the runtime's options, in the order of the source.
     settings: Vec<(&'static str, Setting)>,
+    /// What checks tickets.
+    tickets: Vec<Expr>,
 }
 
 /// The value of an option.
@@ -66,14 +69,23 @@ enum Setting {
 /// Parses the options as far as they make sense.
 pub(super) fn parse(args: TokenStream) -> (Options, Vec<syn::Error>) {
     let mut options = Options::default();
-    let errors = arguments::parse(args, &VALID, &LATER, |key, meta| options.set(key, meta));
+    let names = Names {
+        valid: &VALID,
+        repeated: &REPEATED,
+        later: &[],
+    };
+    let errors = arguments::parse(args, names, |key, meta| options.set(key, meta));
     (options, errors)
 }
 
 /// Parses the options of `#[group]` on an `impl` block.
 pub(super) fn parse_methods(args: TokenStream) -> (Runtime, Vec<syn::Error>) {
     let mut runtime = Runtime::default();
-    let errors = arguments::parse(args, &["crate"], &[], |_, meta| {
+    let names = Names {
+        valid: &["crate"],
+        ..Names::default()
+    };
+    let errors = arguments::parse(args, names, |_, meta| {
         runtime = Runtime::at(Path::parse_mod_style(value(meta)?)?);
         Ok(())
     });
@@ -97,6 +109,10 @@ impl Options {
             }
             "derive" => {
                 self.skip = derives::option(meta)?;
+                return Ok(());
+            }
+            "ticket" => {
+                self.tickets.push(value(meta)?.parse()?);
                 return Ok(());
             }
             "founders" => ("founders", Setting::MaybeCount(founders(meta)?)),
@@ -142,9 +158,11 @@ impl Options {
             let value = setting.expand(&root);
             quote!(#options.#field = #value;)
         });
+        let tickets = &self.tickets;
         quote! {
             let mut #options = <#root::groups::Options as ::core::default::Default>::default();
             #(#statements)*
+            #(#options.tickets.require(#tickets);)*
             #options
         }
     }

@@ -34,6 +34,7 @@ fn implementation(declared: &Declared, options: &Options) -> TokenStream {
         let value = Literal::u64_unsuffixed(*value);
         quote!(.#setter(#value))
     });
+    let tickets = &options.tickets;
     let mut generics = declared.generics.clone();
     if declared.is_generic() {
         generics
@@ -57,7 +58,7 @@ fn implementation(declared: &Declared, options: &Options) -> TokenStream {
                     ::core::file!(),
                     ::core::line!(),
                     #schema,
-                    #private::Options::DEFAULT #(#setters)* .build(),
+                    #private::Options::DEFAULT #(#setters)* #(.ticket(#tickets))* .build(),
                 )
             }
         }

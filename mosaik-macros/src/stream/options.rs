@@ -1,12 +1,12 @@
 //! The options of `#[stream]`.
 
 use proc_macro2::{Span, TokenStream};
-use syn::{Ident, LitInt, LitStr, Path, ext::IdentExt, meta::ParseNestedMeta};
+use syn::{Expr, Ident, LitInt, LitStr, Path, ext::IdentExt, meta::ParseNestedMeta};
 
 use super::valid;
 use crate::{
     common::{
-        arguments::{self, value},
+        arguments::{self, Names, value},
         derives::{self, Derives},
         literal,
     },
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The options there are.
-const VALID: [&str; 10] = [
+const VALID: [&str; 11] = [
     "name",
     "capacity",
     "capacity_bytes",
@@ -22,19 +22,17 @@ const VALID: [&str; 10] = [
     "stall",
     "max_consumers",
     "online_when",
+    "ticket",
     "schema",
     "derive",
     "crate",
 ];
 
 /// Options of a later version.
-const LATER: [&str; 5] = [
-    "history",
-    "require",
-    "producer_require",
-    "consumer_require",
-    "ticket",
-];
+const LATER: [&str; 4] = ["history", "require", "producer_require", "consumer_require"];
+
+/// Those that may be given several times.
+const REPEATED: [&str; 1] = ["ticket"];
 
 /// What the attribute says; what it does not say is left to the runtime's defaults.
 #[derive(Default)]
@@ -46,12 +44,19 @@ pub(crate) struct Options {
     pub(crate) skip: Derives,
     /// Settings of `TopicOptions`: the setter's name and its argument, in the order of the source.
     pub(crate) settings: Vec<(Ident, u64)>,
+    /// What checks tickets.
+    pub(crate) tickets: Vec<Expr>,
 }
 
 /// Parses the options as far as they make sense.
 pub(crate) fn parse(args: TokenStream) -> (Options, Vec<syn::Error>) {
     let mut options = Options::default();
-    let errors = arguments::parse(args, &VALID, &LATER, |key, meta| options.set(key, meta));
+    let names = Names {
+        valid: &VALID,
+        later: &LATER,
+        repeated: &REPEATED,
+    };
+    let errors = arguments::parse(args, names, |key, meta| options.set(key, meta));
     (options, errors)
 }
 
@@ -67,6 +72,7 @@ impl Options {
                 self.setting(meta, millis);
             }
             "lag" => valid::lag(&Ident::parse_any(value(meta)?)?)?,
+            "ticket" => self.tickets.push(value(meta)?.parse()?),
             "crate" => self.runtime = Runtime::at(Path::parse_mod_style(value(meta)?)?),
             "derive" => self.skip = derives::option(meta)?,
             _ => {}

@@ -3,10 +3,12 @@
 use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, builder::FalseyValueParser};
+use data_encoding::HEXLOWER_PERMISSIVE;
 
 use crate::{
-    id::{ParseAddrError, PeerAddr, PeerId},
+    id::{ParseAddrError, PeerAddr, PeerId, SecretKey},
     streams,
+    tickets::AccessTicket,
 };
 
 const ABOUT: &str = "\
@@ -330,6 +332,24 @@ pub(super) struct Node {
         hide_env_values = true
     )]
     pub(super) shared_secret: Option<String>,
+    /// Secret key of this node, 64 hexadecimal digits, so that it has the same id each time; a fresh one unless given
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "MOSAIK_SECRET_KEY",
+        hide_env_values = true,
+        value_parser = parse_secret_key
+    )]
+    pub(super) secret_key: Option<SecretKey>,
+    /// Access ticket to carry, for groups that ask for one: a JSON Web Token, or `CLASS=TICKET`; may be repeated
+    #[arg(
+        long = "access-ticket",
+        value_name = "TICKET",
+        env = "MOSAIK_ACCESS_TICKET",
+        hide_env_values = true,
+        value_parser = parse_access_ticket
+    )]
+    pub(super) access_tickets: Vec<AccessTicket>,
     /// Log to standard error, `-vv` more; without it RUST_LOG decides, else warnings only
     #[arg(short, long, action = ArgAction::Count)]
     pub(super) verbose: u8,
@@ -384,6 +404,25 @@ impl FromStr for PeerList {
     }
 }
 
+fn parse_secret_key(text: &str) -> Result<SecretKey, String> {
+    let bytes = HEXLOWER_PERMISSIVE.decode(text.trim().as_bytes()).ok();
+    let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    let bytes = bytes.ok_or("give 64 hexadecimal digits")?;
+    Ok(SecretKey::from_bytes(bytes))
+}
+
+/// Reads `CLASS=TICKET`; without a class it is a JSON Web Token, in which there is no `=`.
+fn parse_access_ticket(text: &str) -> Result<AccessTicket, String> {
+    let (class, data) = text.split_once('=').unwrap_or(("jwt", text));
+    if class.is_empty() || data.is_empty() {
+        return Err("give a JSON Web Token, or `CLASS=TICKET`".into());
+    }
+    Ok(AccessTicket {
+        class: class.into(),
+        data: data.to_owned().into(),
+    })
+}
+
 fn parse_topic(text: &str) -> Result<String, String> {
     streams::check_name(text)?;
     Ok(text.into())
@@ -417,7 +456,6 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
-    use crate::id::SecretKey;
 
     #[test]
     fn the_definition_is_sound() {
@@ -447,6 +485,24 @@ mod tests {
         for bad in ["", "s", "-1s", "1 day", "1d", "NaN"] {
             assert!(millis(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn tickets_and_keys_are_read() {
+        let read = |text| parse_access_ticket(text).map(|ticket| (ticket.class, ticket.data));
+        let ticket = |class: &str, data: &'static str| Ok((class.to_owned(), data.into()));
+        assert_eq!(read("aa.bb.cc"), ticket("jwt", "aa.bb.cc"));
+        assert_eq!(read("quote=abc=="), ticket("quote", "abc=="));
+        for bad in ["", "=x", "quote="] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+        let key = SecretKey::generate();
+        let text = HEXLOWER_PERMISSIVE.encode(&key.to_bytes());
+        assert_eq!(
+            parse_secret_key(&text).map(|key| key.peer()),
+            Ok(key.peer())
+        );
+        assert!(parse_secret_key(&text[1..]).is_err() && parse_secret_key("").is_err());
     }
 
     #[test]

@@ -24,6 +24,12 @@ pub(super) fn builder(network: &str, node: &Node, index: u16) -> anyhow::Result<
     if let Some(secret) = &node.shared_secret {
         builder = builder.shared_secret(secret);
     }
+    if let Some(key) = &node.secret_key {
+        builder = builder.secret_key(key.clone());
+    }
+    for ticket in &node.access_tickets {
+        builder = builder.access_ticket(ticket.clone());
+    }
     if node.offline {
         builder = builder.offline();
     }

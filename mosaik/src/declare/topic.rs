@@ -5,6 +5,7 @@ use std::{any::TypeId, fmt, time::Duration};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::schema::{Schema, SchemaError};
+use crate::tickets::RequiredTickets;
 
 /// A type with a `#[mosaik::stream]` declaration.
 pub trait Declared: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -101,6 +102,9 @@ pub struct TopicOptions {
     pub max_consumers: usize,
     /// Consumers needed before a producer is online. Default 1; with 0 it is online at once.
     pub online_when: usize,
+    /// The tickets that producers and consumers have to carry, each for the other. Default: none. What is on one node is
+    /// not checked.
+    pub tickets: RequiredTickets,
 }
 
 impl TopicOptions {
@@ -112,6 +116,7 @@ impl TopicOptions {
         stall: Duration::from_secs(5),
         max_consumers: 4096,
         online_when: 1,
+        tickets: RequiredTickets::new(),
     };
 }
 

@@ -6,7 +6,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+#[cfg(test)]
+use super::proto::entry::Body;
 use super::proto::entry::{AccessTicket, GroupInfo, Record, TopicInfo};
+#[cfg(test)]
+use crate::id::SecretKey;
 use crate::id::{GroupId, PeerAddr, PeerId, TopicId};
 
 /// A peer as its verified, signed entry describes it. Clones are cheap.
@@ -28,6 +32,15 @@ pub enum Role {
 impl Entry {
     pub(super) fn new(record: Arc<Record>, rtt: Option<Duration>) -> Self {
         Self { record, rtt }
+    }
+
+    /// That of a peer which carries these tickets.
+    #[cfg(test)]
+    pub(crate) fn carrying(tickets: Vec<AccessTicket>, key: &SecretKey) -> Self {
+        let mut body = Body::new([7; 32], PeerAddr::new(key.peer()), 1, 1);
+        body.tickets = tickets;
+        let record = Record::sign(body, key).unwrap();
+        Self::new(Arc::new(record), None)
     }
 
     /// The peer.

@@ -208,6 +208,11 @@ impl Discovery {
         self.shared.snapshots.clone()
     }
 
+    /// Tells when what this peer says of itself is edited.
+    pub(crate) fn edits(&self) -> watch::Receiver<u64> {
+        self.shared.edits.subscribe()
+    }
+
     /// Produces and consumes these topics from now on, and no others.
     ///
     /// # Errors
@@ -284,6 +289,7 @@ impl Discovery {
     fn edit(&self, edit: impl FnOnce(&mut Body)) -> Result<(), EntryError> {
         if self.shared.own().edit(edit)? {
             self.shared.own_changed.notify_one();
+            self.shared.edits.send_modify(|edits| *edits += 1);
         }
         Ok(())
     }

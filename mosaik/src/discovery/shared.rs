@@ -89,6 +89,8 @@ pub(super) struct Shared {
     pub(super) network: [u8; 32],
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) own_changed: Notify,
+    /// Counts the edits of our own entry.
+    pub(super) edits: watch::Sender<u64>,
     pub(super) snapshots: watch::Receiver<Catalog>,
     /// The driver holds the strong end, so that listeners end with it.
     pub(super) events: broadcast::WeakSender<Event>,
@@ -125,6 +127,7 @@ impl Shared {
             network,
             inputs,
             own_changed: Notify::new(),
+            edits: watch::Sender::new(0),
             snapshots,
             events,
             rtts,

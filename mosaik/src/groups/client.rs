@@ -401,7 +401,11 @@ async fn unless_shut<T>(
             let why = &status.unavailable;
             matches!(
                 why,
-                Some(Unavailable::Storage { .. } | Unavailable::Refused { .. })
+                Some(
+                    Unavailable::Storage { .. }
+                        | Unavailable::Ticket { .. }
+                        | Unavailable::Refused { .. }
+                )
             )
         };
         let known = status.wait_for(shut).await.ok();

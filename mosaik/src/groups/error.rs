@@ -109,6 +109,14 @@ pub enum Unavailable {
     /// takes it in as a new member, with nothing, as soon as there is one; where the others cannot have one without
     /// it, put the newer disk back, or see [`recover`](super::Group::recover).
     RolledBack(String),
+    /// The group asks for a ticket, and this node carries none that is valid. Give it one with
+    /// [`add_ticket`](crate::Discovery::add_ticket); it takes part then.
+    Ticket {
+        /// The class of the ticket.
+        class: String,
+        /// Why what it carries is not valid.
+        why: String,
+    },
     /// No member serves this client, and this one says why. Correct what the text says.
     Refused {
         /// Which member.
@@ -141,6 +149,10 @@ impl fmt::Display for Unavailable {
             Self::Storage { dir, why } => {
                 write!(f, "its log in {} cannot be opened: {why}", dir.display())
             }
+            Self::Ticket { class, why } => write!(
+                f,
+                "this node has no valid ticket of class `{class}`: {why}; add one"
+            ),
             Self::Refused { by, why } => write!(f, "{} refuses this client: {why}", by.short()),
             Self::NoQuorum {
                 have,
@@ -188,6 +200,14 @@ pub enum Refusal {
         /// What it is called.
         method: String,
     },
+    /// The group asks for a ticket, and the peer carries none that is valid. Give it one with
+    /// [`add_ticket`](crate::Discovery::add_ticket); it is let in then, without a restart.
+    Ticket {
+        /// The class of the ticket.
+        class: String,
+        /// Why what it carries is not valid.
+        why: String,
+    },
 }
 
 impl fmt::Display for Refusal {
@@ -219,6 +239,10 @@ impl fmt::Display for Refusal {
             Self::Signature { method } => write!(
                 f,
                 "`{method}` takes or returns other types there (9); give the changed one a new name"
+            ),
+            Self::Ticket { class, why } => write!(
+                f,
+                "no valid ticket of class `{class}` (10): {why}; add one, it is let in then"
             ),
         }
     }

@@ -3,6 +3,7 @@
 //! The founding protocol decides under one lock and at once, whoever brings the fact; what it wants done waits
 //! for the [driver](super::driver).
 
+mod apply;
 mod receive;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use apply::Applicant;
 use tokio::sync::Notify;
 use tracing::debug;
 
@@ -43,6 +45,7 @@ use crate::{
     discovery::Entry,
     id::{GroupId, MemberId, PeerId},
     rt::{self, Instant, lock, watch},
+    tickets::RequiredTickets,
     transport::{CloseCode, Connection, Halves, LinkError},
 };
 
@@ -88,6 +91,8 @@ struct Core {
     /// Members that said they leave for good.
     left: BTreeSet<MemberId>,
     refusals: BTreeMap<PeerId, Refusal>,
+    /// Who takes part, or wants to, in a group that asks for tickets.
+    applicants: BTreeMap<PeerId, Applicant>,
     /// What this member found on its disk.
     found: Option<Found>,
     /// Whether others remember more than that.
@@ -123,6 +128,14 @@ pub(crate) struct Bond {
     pub(crate) report: Option<(Instant, Report)>,
     /// How it is reached.
     pub(crate) line: Line,
+}
+
+impl Bond {
+    /// Whether it is that of a member which describes itself so, on this connection.
+    fn is(&self, line: &Line, presence: &Presence) -> bool {
+        let on = self.line.connection.stable_id() == line.connection.stable_id();
+        on && self.member.boot == presence.boot
+    }
 }
 
 /// What the driver has to look at, besides what founding wants done.
@@ -194,6 +207,7 @@ impl Front {
             latest: BTreeMap::new(),
             left: BTreeSet::new(),
             refusals: BTreeMap::new(),
+            applicants: BTreeMap::new(),
             found,
             rolled_back: false,
             promises: Promises::default(),
@@ -274,6 +288,11 @@ impl Front {
     /// The group's key.
     pub(crate) fn key(&self) -> &[u8; 32] {
         &self.settled.key
+    }
+
+    /// The tickets that whoever takes part has to carry.
+    pub(crate) fn tickets(&self) -> &RequiredTickets {
+        &self.settled.options.tickets
     }
 
     /// What this member takes the group's state, commands and queries for.

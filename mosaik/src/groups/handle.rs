@@ -32,6 +32,7 @@ use crate::{
     discovery::Discovery,
     id::{GroupId, PeerId},
     rt::{self, Tasks, fs, lock, watch},
+    tickets::{self, RequiredTickets, TicketValidator},
     transport::{Connection, Pool},
 };
 
@@ -312,6 +313,7 @@ impl Groups {
             shared: shared.clone(),
             bonds: self.inner.bonds.clone(),
             key: settled.key,
+            tickets: settled.options.tickets,
             version,
             tasks: tasks.clone(),
         };
@@ -366,6 +368,34 @@ impl Groups {
         peers.chain(rendezvous).collect()
     }
 
+    /// Waits until this node carries the tickets that a group asks for. Tells the group while it does not.
+    ///
+    /// Others would not let it in; without them, it would found a group of its own.
+    async fn admitted(&self, required: &RequiredTickets, shared: &Shared) {
+        let discovery = self.inner.bonds.discovery();
+        let mut edits = discovery.edits();
+        loop {
+            edits.mark_unchanged();
+            let Err(denial) = required.check_now(&discovery.me()) else {
+                break;
+            };
+            let again = denial.again;
+            shared.wait_for(Unavailable::Ticket {
+                class: denial.class,
+                why: denial.why,
+            });
+            tokio::select! {
+                biased;
+                // The sender is the network's own.
+                _ = edits.changed() => {}
+                () = tickets::look_at(again) => {}
+            }
+        }
+        shared
+            .status()
+            .send_modify(|status| status.unavailable = None);
+    }
+
     /// The storage for a group, opened when it is first asked for, and anew after it has failed. Tells the group
     /// while it cannot be opened.
     async fn storage(&self, durable: bool, shared: &Shared) -> Option<Storage> {
@@ -393,11 +423,7 @@ impl Groups {
                 Disk::Open(_) | Disk::Opening => {}
                 Disk::Shut(why) => {
                     let dir = dir.clone();
-                    let unavailable = Unavailable::Storage { dir, why };
-                    shared.status().send_modify(|status| {
-                        status.phase = Phase::Founding(unavailable.to_string());
-                        status.unavailable = Some(unavailable);
-                    });
+                    shared.wait_for(Unavailable::Storage { dir, why });
                 }
             }
             open.changed().await.ok()?;
@@ -443,9 +469,15 @@ impl Driving {
     async fn run(self) {
         let mut stop = self.stop.subscribe();
         loop {
+            let storage = async {
+                let tickets = &self.settled.options.tickets;
+                self.groups.admitted(tickets, &self.shared).await;
+                let durable = self.settled.durable;
+                self.groups.storage(durable, &self.shared).await
+            };
             let storage = tokio::select! {
                 biased;
-                storage = self.groups.storage(self.settled.durable, &self.shared) => Some(storage),
+                storage = storage => Some(storage),
                 // What cannot be opened has nobody to say good-bye to. The sender is this one's own.
                 _ = stop.wait_for(|stop| *stop != Stop::No) => None,
             };
@@ -588,6 +620,13 @@ impl<M: Application> GroupBuilder<M> {
         self
     }
 
+    /// Asks members and clients for a ticket that `validator` accepts, besides those that are asked for already.
+    /// Default: none. See [`tickets`](crate::tickets).
+    pub fn ticket(mut self, validator: impl TicketValidator) -> Self {
+        self.options.tickets.require(validator);
+        self
+    }
+
     /// Whether this member likes to lead. Default: it does not mind.
     pub fn preference(mut self, preference: Preference) -> Self {
         self.options.preference = preference;
@@ -606,7 +645,7 @@ impl<M: Application> GroupBuilder<M> {
 
     /// Connects to the group as a client, which holds no replica of it and is no member.
     ///
-    /// The options that count are `key`, which has to be the members', and `command_timeout`.
+    /// The options that count are `key` and `ticket`, which have to be the members', and `command_timeout`.
     pub fn connect(self) -> GroupClient<M> {
         let Options {
             command_timeout, ..

@@ -10,7 +10,7 @@ use super::{
         timing::Timing,
     },
 };
-use crate::wire;
+use crate::{tickets::RequiredTickets, wire};
 
 /// Options of a group. All members have to declare the same, but for `key`, which is compared by proof,
 /// `command_timeout`, `quiesce_after` and `preference`, which are each member's own.
@@ -54,6 +54,10 @@ pub struct Options {
     pub quiesce_after: Duration,
     /// A secret that members prove to know. Default: none.
     pub key: Option<String>,
+    /// The tickets that whoever takes part has to carry, members and clients alike. Default: none.
+    ///
+    /// All members have to ask for the same classes; how a ticket is checked is each one's own.
+    pub tickets: RequiredTickets,
     /// Whether this member likes to lead. Default: it does not mind.
     pub preference: Preference,
 }
@@ -71,6 +75,7 @@ impl Default for Options {
             election_timeout: None,
             quiesce_after: Duration::from_secs(5),
             key: None,
+            tickets: RequiredTickets::new(),
             preference: Preference::Neutral,
         }
     }
@@ -158,10 +163,7 @@ impl Options {
             timing: digest("timing", &timing)?,
             key_check: Digest(blake3::derive_key("mosaik/group/key-check/1", &key)),
             fingerprint: Digest(fingerprint),
-            options: digest(
-                "options",
-                &(founders, self.voters, self.evict_after, self.recover_after),
-            )?,
+            options: self.compared(founders)?,
         };
         Ok(Settled {
             founders,
@@ -172,6 +174,16 @@ impl Options {
             key,
             options: self,
         })
+    }
+
+    /// What members compare of the options.
+    fn compared(&self, founders: usize) -> Result<Digest, Refusal> {
+        let options = (founders, self.voters, self.evict_after, self.recover_after);
+        if self.tickets.is_empty() {
+            return digest("options", &options);
+        }
+        let classes: Vec<&str> = self.tickets.classes().collect();
+        digest("options", &(options, classes))
     }
 
     /// The timing, if any of it is declared: the rest is that of one site.
@@ -232,7 +244,30 @@ fn digest<T: serde::Serialize>(what: &str, value: &T) -> Result<Digest, Refusal>
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
+    use crate::{
+        discovery::Entry,
+        tickets::{AccessTicket, Rejection, TicketValidator, Validity},
+    };
+
+    struct Any(&'static str);
+
+    impl TicketValidator for Any {
+        fn class(&self) -> &str {
+            self.0
+        }
+
+        fn validate(
+            &self,
+            _ticket: &AccessTicket,
+            _holder: &Entry,
+            _now: SystemTime,
+        ) -> Result<Validity, Rejection> {
+            Ok(Validity::Unlimited)
+        }
+    }
 
     fn settle(options: Options) -> Result<Settled, Refusal> {
         options.settle(1, false, [7; 32])
@@ -295,6 +330,7 @@ mod tests {
         check(|o| o.key = Some("k".into()), Err(Refusal::Key));
         check(|o| o.founders = Some(3), Err(Refusal::Options));
         check(|o| o.voters = 3, Err(Refusal::Options));
+        check(|o| o.tickets.require(Any("a")), Err(Refusal::Options));
         check(
             |o| o.recover_after = Some(Duration::from_secs(60)),
             Err(Refusal::Options),

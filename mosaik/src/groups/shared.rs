@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     client::Client,
-    error::{GroupError, RecoverError, Refusal, Unsupported},
+    error::{GroupError, RecoverError, Refusal, Unavailable, Unsupported},
     event,
     machine::Program,
     progress::Progress,
@@ -13,7 +13,7 @@ use super::{
     reads::Reads,
     remote::Remote,
     route::Route,
-    status::GroupStatus,
+    status::{GroupStatus, Phase},
 };
 use crate::{
     id::{GroupId, PeerId},
@@ -257,6 +257,14 @@ impl Shared {
             let before = std::mem::replace(status, now);
             event::count(&before, status);
             before != *status
+        });
+    }
+
+    /// Tells why this node does not take part yet.
+    pub(crate) fn wait_for(&self, unavailable: Unavailable) {
+        self.status.send_modify(|status| {
+            status.phase = Phase::Founding(unavailable.to_string());
+            status.unavailable = Some(unavailable);
         });
     }
 

@@ -19,6 +19,7 @@ use crate::{
     id::{NetworkId, ParseAddrError, PeerAddr, SecretKey},
     rt::{self, Tasks},
     streams::Streams,
+    tickets::AccessTicket,
     transport::{Alpn, BindError, CarrierConfig, Config, Endpoint, Identity, Pool},
 };
 
@@ -31,6 +32,7 @@ pub struct Builder {
     data_dir: Option<PathBuf>,
     bootstrap: Vec<Bootstrap>,
     tags: Vec<String>,
+    access_tickets: Vec<AccessTicket>,
     shared_secret: Option<String>,
     offline: bool,
     bind: Vec<SocketAddr>,
@@ -47,6 +49,7 @@ impl Builder {
             data_dir: None,
             bootstrap: Vec::new(),
             tags: Vec::new(),
+            access_tickets: Vec::new(),
             shared_secret: None,
             offline: false,
             bind: Vec::new(),
@@ -78,6 +81,13 @@ impl Builder {
     /// Tags that say what this peer is for. Calls add up.
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tags.extend(tags.into_iter().map(Into::into));
+        self
+    }
+
+    /// A ticket that this peer carries from the start, for topics and groups that ask for it. Calls add up. More are
+    /// added later with [`Discovery::add_ticket`](crate::Discovery::add_ticket). See [`tickets`](crate::tickets).
+    pub fn access_ticket(mut self, ticket: AccessTicket) -> Self {
+        self.access_tickets.push(ticket);
         self
     }
 
@@ -183,7 +193,7 @@ impl Builder {
         let config = discovery::Config {
             bootstrap,
             tags: self.tags,
-            tickets: Vec::new(),
+            tickets: self.access_tickets,
             local_rendezvous: rendezvous,
             rendezvous_dir: self.rendezvous_dir,
         };

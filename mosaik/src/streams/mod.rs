@@ -33,6 +33,7 @@
 //! consumer's sessions share, and a `meter` counts what its program takes. `serve` and `subscribe` drive the
 //! two ends of a subscription, `driver` all of them; `past` remembers producers that have ended.
 
+mod admission;
 mod channels;
 mod condition;
 mod consumer;

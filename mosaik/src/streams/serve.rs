@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 use super::{
     channels::Identity,
     handle::Inner,
+    hub::Hub,
     past::Found,
     proto::{
         credit::Sending,
@@ -23,7 +24,9 @@ use super::{
 };
 use crate::{
     declare::Schema,
+    id::PeerId,
     metrics, rt,
+    tickets::Right,
     transport::{CloseCode, Closed, Connection, Link, LinkError, LinkReceiver, SendHalf},
 };
 
@@ -128,6 +131,30 @@ async fn answer(mut link: ConsumerLink, message: &ProducerMessage) -> Result<(),
         .unwrap_or(Err(LinkError::Truncated))
 }
 
+/// Whether a peer may consume what a hub has, with this schema; or why not, which people are told too.
+async fn admit(
+    streams: &Inner,
+    peer: PeerId,
+    hub: &Hub,
+    schema: Option<&[u8]>,
+) -> Result<Option<Right>, (CloseCode, String)> {
+    let schema = schema.map(Schema::decode).transpose();
+    let schema = schema.map_err(|error| (CloseCode::Malformed, error.to_string()))?;
+    let topic = hub.topic();
+    let admitted = match topic.compare(schema.as_ref()) {
+        Ok(()) => {
+            let right = streams.right(&peer, topic).await;
+            right.map_err(|why| (CloseCode::TicketExpired, why.to_string()))
+        }
+        Err(difference) => Err((CloseCode::SchemaMismatch, difference)),
+    };
+    admitted.inspect_err(|(_, reason)| {
+        warn!(peer = %peer.short(), topic = topic.name, reason, "consumer refused");
+        metrics::subscription_refused();
+        streams.note_refusal(peer, &topic.name, reason);
+    })
+}
+
 async fn subscribed(
     streams: &Inner,
     connection: &Connection,
@@ -140,16 +167,10 @@ async fn subscribed(
         Found::Over { next } => return answer(link, &ProducerMessage::Over { next }).await,
         Found::Nothing => return refuse(link, CloseCode::NotFound, NOT_PRODUCED).await,
     };
-    let schema = match request.schema.as_deref().map(Schema::decode).transpose() {
-        Ok(schema) => schema,
-        Err(error) => return refuse(link, CloseCode::Malformed, &error.to_string()).await,
+    let right = match admit(streams, peer, &hub, request.schema.as_deref()).await {
+        Ok(right) => right,
+        Err((code, reason)) => return refuse(link, code, &reason).await,
     };
-    if let Err(difference) = hub.topic().compare(schema.as_ref()) {
-        warn!(peer = %peer.short(), topic = hub.topic().name, difference, "consumer refused");
-        metrics::subscription_refused();
-        streams.note_refusal(peer, &hub.topic().name, &difference);
-        return refuse(link, CloseCode::SchemaMismatch, &difference).await;
-    }
     let consumer = Identity {
         peer,
         consumer: request.consumer,
@@ -181,6 +202,12 @@ async fn subscribed(
             Err(error) => Err(error),
         },
         acked = acks(&seat, &sending, connection, &mut link.rx, false) => acked,
+        denial = streams.lost(right) => {
+            warn!(peer = %peer.short(), topic = hub.topic().name, %denial, "a consumer is cut off");
+            half.reset(CloseCode::TicketExpired);
+            link.rx.stop(CloseCode::TicketExpired);
+            Ok(())
+        }
     };
     match left {
         Ok(()) => seat.leave(),

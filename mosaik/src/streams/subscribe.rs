@@ -1,6 +1,6 @@
 //! The consumer's side of a subscription: asks, receives, acknowledges, comes back after a loss.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tracing::{debug, info, warn};
@@ -27,6 +27,7 @@ use crate::{
     id::PeerId,
     metrics,
     rt::{self, Instant, Tasks},
+    tickets::Right,
     transport::{CloseCode, ConnectError, Connection, Link, LinkError, LinkSender, RecvHalf},
 };
 
@@ -74,6 +75,11 @@ enum Ended {
 }
 
 impl Ended {
+    /// Whether one of the two carries no valid ticket.
+    fn is_for_tickets(&self) -> bool {
+        matches!(self, Self::Refused(CloseCode::TicketExpired, _))
+    }
+
     /// Whether the producer gave this consumer up because it took nothing.
     fn is_cut(&self) -> bool {
         matches!(
@@ -145,6 +151,9 @@ impl Session {
                 biased;
                 () = self.consumer.cancelled() => break,
                 () = self.streams.rebooted(&self.peer, boot) => backoff = BACKOFF_FIRST,
+                () = self.streams.reentered(&self.peer), if ended.is_for_tickets() => {
+                    backoff = BACKOFF_FIRST;
+                }
                 () = rt::sleep(rt::jitter(backoff)) => backoff = (backoff * 2).min(BACKOFF_LAST),
             }
         }
@@ -189,10 +198,14 @@ impl Session {
                 Err(error) => return Ended::Unreachable(error),
             },
         };
+        let right = match self.streams.right(&self.peer, self.intake.topic()).await {
+            Ok(right) => right,
+            Err(why) => return Ended::Refused(CloseCode::TicketExpired, why.to_string()),
+        };
         // To its end, even when the consumer is dropped meanwhile: once asked, the producer has a seat for it
         // that it must be told to give up.
         match self.ask(&connection).await {
-            Ok(records) => records.run(&connection).await,
+            Ok(records) => records.run(&connection, right).await,
             Err(ended) => ended,
         }
     }
@@ -331,7 +344,9 @@ struct Records<'a> {
 }
 
 impl Records<'_> {
-    async fn run(mut self, connection: &Connection) -> Ended {
+    async fn run(mut self, connection: &Connection, right: Option<Right>) -> Ended {
+        let streams = self.session.streams.clone();
+        let mut lost = pin!(streams.lost(right));
         let mut ack_at: Option<Instant> = None;
         loop {
             match self.split() {
@@ -360,13 +375,7 @@ impl Records<'_> {
             }
             if ack_at.is_some_and(|at| at <= rt::now()) {
                 ack_at = None;
-                if let Some(rtt) = connection.rtt() {
-                    self.start.counters.set_rtt(rtt);
-                    self.session
-                        .streams
-                        .discovery()
-                        .observe_rtt(connection.peer(), rtt);
-                }
+                self.measure(connection);
                 let ack = ConsumerMessage::Ack(self.flow.tell());
                 if let Err(error) = self.tx.send(&ack).await {
                     return Ended::Broken(error);
@@ -384,6 +393,10 @@ impl Records<'_> {
                 biased;
                 () = self.session.consumer.cancelled() => return self.leave(Ended::Dropped).await,
                 () = ack_due => {}
+                denial = &mut lost => {
+                    let ended = Ended::Refused(CloseCode::TicketExpired, denial.to_string());
+                    return self.leave(ended).await;
+                }
                 read = self.half.read_buf(&mut self.buffer), if self.flow.has_room() => match read {
                     Ok(0) => return Ended::Broken(LinkError::Truncated),
                     Ok(_) => {}
@@ -395,6 +408,15 @@ impl Records<'_> {
                 }
                 () = self.start.meter.woken() => {}
             }
+        }
+    }
+
+    /// Notes how long the way to the producer and back takes.
+    fn measure(&self, connection: &Connection) {
+        if let Some(rtt) = connection.rtt() {
+            self.start.counters.set_rtt(rtt);
+            let discovery = self.session.streams.discovery();
+            discovery.observe_rtt(connection.peer(), rtt);
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod operating;
 mod terminal;
+mod tickets;
 
 use std::{io::Write as _, sync::mpsc, thread};
 

@@ -53,7 +53,7 @@ async fn reported(network: &Network, seen: impl Fn(&GroupReport) -> bool) -> Gro
 }
 
 /// Runs a command to its end: what it prints, its exit code, and what it says besides.
-async fn run(mut command: Mosaik) -> (Vec<String>, i32, Vec<String>) {
+pub(crate) async fn run(mut command: Mosaik) -> (Vec<String>, i32, Vec<String>) {
     let ended = tokio::task::spawn_blocking(move || {
         (command.out.rest(), command.code(), command.err.rest())
     });

@@ -15,33 +15,40 @@ use std::{
 use scanner::{Target, code, functions, paths, shipped, tokens, use_tree};
 
 /// Which modules of `mosaik/src` a module may use. What a lower module offers, higher ones may use:
-/// `id, wire ← declare ← rt ← transport ← discovery ← {streams, groups}`, `groups ← collections`,
+/// `id, wire ← rt ← transport ← discovery ← tickets ← declare ← {streams, groups}`, `groups ← collections`,
 /// `network` on top. `id` uses `wire` for the encoding of tickets.
-const DIRECTION: [(&str, &str); 15] = [
+const DIRECTION: [(&str, &str); 16] = [
     ("wire", ""),
     ("id", "wire"),
     ("metrics", ""),
-    ("declare", "id wire"),
-    ("rt", "id wire declare metrics"),
-    ("transport", "id wire declare rt metrics"),
-    ("discovery", "id wire declare rt transport metrics"),
-    ("streams", "id wire declare rt transport discovery metrics"),
-    ("groups", "id wire declare rt transport discovery metrics"),
+    ("rt", "id wire metrics"),
+    ("transport", "id wire rt metrics"),
+    ("discovery", "id wire rt transport metrics"),
+    ("tickets", "id rt discovery"),
+    ("declare", "id wire tickets"),
+    (
+        "streams",
+        "id wire rt transport discovery tickets declare metrics",
+    ),
+    (
+        "groups",
+        "id wire rt transport discovery tickets declare metrics",
+    ),
     (
         "collections",
-        "id wire declare rt transport discovery groups metrics",
+        "id wire rt transport discovery tickets declare groups metrics",
     ),
     ("explain", "id discovery streams groups"),
     (
         "network",
-        "id wire declare rt transport discovery streams groups collections explain metrics",
+        "id wire rt transport discovery tickets declare streams groups collections explain metrics",
     ),
     ("sim", "id rt transport network"),
     (
         "cli",
-        "id wire declare rt transport discovery streams groups collections explain network metrics",
+        "id wire rt transport discovery tickets declare streams groups collections explain network metrics",
     ),
-    ("__private", "declare groups"),
+    ("__private", "tickets declare groups"),
 ];
 
 /// What a `proto` may use besides its sibling protos and std.

@@ -5,9 +5,14 @@ use std::time::Duration;
 use mosaik::{
     declare::SchemaSource,
     groups::{DeclaredGroup, Durability, Options, Preference},
+    tickets::{Algorithm, Jwt},
 };
 
 const SECRET: &str = "secret";
+
+fn checks(class: &str) -> Jwt {
+    Jwt::secret(Algorithm::Hs256, SECRET).unwrap().class(class)
+}
 
 #[mosaik::group(
     name = "bank",
@@ -22,6 +27,8 @@ const SECRET: &str = "secret";
     quiesce_after = "9s",
     leader = prefer,
     key = SECRET,
+    ticket = checks("a"),
+    ticket = checks("b"),
     schema = "v1",
 )]
 #[derive(Default)]
@@ -51,6 +58,7 @@ fn main() {
     assert_eq!(options.quiesce_after, Duration::from_secs(9));
     assert_eq!(options.preference, Preference::Prefer);
     assert_eq!(options.key.as_deref(), Some("secret"));
+    assert!(options.tickets.classes().eq(["a", "b"]));
     let declaration = Bank::declaration();
     assert_eq!(declaration.name, "bank");
     assert!(matches!(declaration.schema, SchemaSource::Stated("v1")));

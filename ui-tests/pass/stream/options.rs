@@ -2,7 +2,14 @@
 
 use std::time::Duration;
 
-use mosaik::declare::{Declared, SchemaSource};
+use mosaik::{
+    declare::{Declared, SchemaSource},
+    tickets::{Algorithm, Jwt},
+};
+
+fn checks(class: &str) -> Jwt {
+    Jwt::secret(Algorithm::Hs256, "secret").unwrap().class(class)
+}
 
 #[mosaik::stream(
     name = "oracle.price",
@@ -12,6 +19,8 @@ use mosaik::declare::{Declared, SchemaSource};
     stall = "250ms",
     max_consumers = 8,
     online_when = 0,
+    ticket = checks("a"),
+    ticket = checks("b"),
     schema = "v1",
     crate = ::mosaik,
 )]
@@ -28,6 +37,7 @@ fn main() {
     assert_eq!(decl.options.stall, Duration::from_millis(250));
     assert_eq!(decl.options.max_consumers, 8);
     assert_eq!(decl.options.online_when, 0);
+    assert!(decl.options.tickets.classes().eq(["a", "b"]));
     assert!(matches!(decl.schema, SchemaSource::Stated("v1")));
     assert_eq!(Slow::declaration().options.stall, Duration::from_secs(7200));
     assert_eq!(mosaik::declarations().len(), 2);

@@ -13,7 +13,7 @@ use crate::{
     discovery::{Catalog, Entry},
     id::PeerId,
     rt::{self, lock},
-    transport::{ConnectError, Halves, Link, LinkError},
+    transport::{CloseCode, ConnectError, Halves, Link, LinkError},
 };
 
 /// How long to wait, give or take half, before a peer that could not be reached is dialed again.
@@ -79,6 +79,10 @@ async fn keep(bonds: Bonds, peer: PeerId, dialing: Arc<Mutex<BTreeSet<PeerId>>>)
             Ok(connection) => {
                 let closed = connection.closed().await;
                 debug!(peer = %peer.short(), %closed, "a bond is gone");
+                if closed.code == CloseCode::TicketExpired {
+                    // For one group: the others go on.
+                    continue;
+                }
             }
             Err(error) => {
                 debug!(peer = %peer.short(), %error, "a peer that shares a group cannot be reached");

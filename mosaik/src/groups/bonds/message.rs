@@ -100,6 +100,13 @@ pub(crate) enum Control {
         /// Why.
         why: Refusal,
     },
+    /// The sender lets the receiver take part with it, in a group that asks for tickets.
+    Admitted {
+        /// The group.
+        group: GroupId,
+        /// The receiver's boot.
+        to: u64,
+    },
     /// Founding.
     Founding {
         /// The group.
@@ -203,6 +210,7 @@ impl Control {
             Self::Present(presence) => Some(presence.group),
             Self::Absent { group, .. }
             | Self::Refused { group, .. }
+            | Self::Admitted { group, .. }
             | Self::Founding { group, .. }
             | Self::Withdrawn { group, .. }
             | Self::Leaving { group, .. }

@@ -5,6 +5,7 @@
 //! the session; only then is a member *bonded*. Every other stream begins with a header that names group,
 //! charter, sender and receiver, so that nothing of another charter or boot is ever taken for one's own.
 
+mod admission;
 mod beats;
 mod clocks;
 mod dial;

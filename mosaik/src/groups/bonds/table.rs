@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 
 use super::{
     Control, Presence,
+    admission::{self, Admissions},
     beats::{self, Beats, Watched},
     clocks::{self, Clocks},
     dial,
@@ -53,6 +54,8 @@ struct Inner {
     clocks: Clocks,
     /// Something is to be said in the catalog.
     announces: Notify,
+    /// Somebody was admitted for its tickets.
+    admissions: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +82,8 @@ pub(crate) struct Line {
     /// When something was last heard from the other end.
     heard: Arc<Mutex<Instant>>,
     pub(super) echoes: Echoes,
+    /// In which groups the other end may take part.
+    pub(crate) admissions: Arc<Admissions>,
 }
 
 impl Line {
@@ -133,6 +138,7 @@ impl Bonds {
             beats: Beats::default(),
             clocks: Clocks::default(),
             announces: Notify::new(),
+            admissions: Arc::default(),
         };
         let bonds = Self {
             inner: Arc::new(inner),
@@ -141,6 +147,7 @@ impl Bonds {
         tasks.spawn(dial::run(bonds.clone()));
         tasks.spawn(beats::run(bonds.clone()));
         tasks.spawn(clocks::run(bonds.clone()));
+        tasks.spawn(admission::run(bonds.clone()));
         tasks.spawn(bonds.clone().announce_changes());
         bonds
     }
@@ -149,7 +156,7 @@ impl Bonds {
         &self.inner.pool
     }
 
-    pub(super) fn discovery(&self) -> &Discovery {
+    pub(in crate::groups) fn discovery(&self) -> &Discovery {
         &self.inner.discovery
     }
 
@@ -169,6 +176,11 @@ impl Bonds {
     /// Shows this node to the peers of a group that rests, until told otherwise, and watches them.
     pub(crate) fn watch(&self, group: GroupId, watched: Option<Watched>) {
         self.inner.beats.watch(group, watched);
+    }
+
+    /// Waits until somebody is admitted for its tickets.
+    pub(super) async fn admitted(&self) {
+        self.inner.admissions.notified().await;
     }
 
     /// The control streams that are open.
@@ -243,7 +255,12 @@ impl Bonds {
 
     /// Takes part no longer.
     pub(crate) fn remove(&self, group: &GroupId) {
-        self.state().fronts.remove(group);
+        let mut state = self.state();
+        state.fronts.remove(group);
+        for link in state.links.values() {
+            link.line.admissions.forget(group);
+        }
+        drop(state);
         self.announce();
         self.inner.groups.send_modify(|changes| *changes += 1);
     }
@@ -313,12 +330,16 @@ impl Bonds {
         session: [u8; 32],
     ) -> (Line, mpsc::Receiver<Control>) {
         let (control, messages) = mpsc::channel(BACKLOG);
+        let inner = &self.inner;
+        let (discovery, news) = (inner.discovery.clone(), inner.admissions.clone());
+        let admissions = Admissions::new(connection.peer(), discovery, news);
         let line = Line {
             connection,
             session,
             control,
             heard: Arc::new(Mutex::new(rt::now())),
             echoes: Echoes::default(),
+            admissions: Arc::new(admissions),
         };
         let link = Link {
             line: line.clone(),

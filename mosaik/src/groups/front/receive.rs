@@ -2,7 +2,7 @@
 
 use tracing::warn;
 
-use super::{Bond, Front, MAX_REMEMBERED, Notice};
+use super::{Bond, Core, Front, MAX_REMEMBERED, Notice};
 use crate::{
     groups::{
         bonds::{Control, Farewell, Line, Presence, Report, Testament},
@@ -35,6 +35,7 @@ impl Front {
                 ..
             } => self.absent(peer, boot, farewell, testament),
             Control::Refused { why, .. } => self.refused(peer, why),
+            Control::Admitted { to, .. } => self.admitted(line, to),
             Control::Founding {
                 from, to, message, ..
             } => self.founding_message(line, from, to, message),
@@ -62,34 +63,36 @@ impl Front {
 
     /// A peer says that it takes part.
     pub(crate) fn present(&self, line: &Line, presence: &Presence) {
-        let member = MemberId {
-            peer: line.connection.peer(),
-            boot: presence.boot,
-        };
-        let compared = self.compare(line, presence);
-        let mut core = self.core();
-        if let Err(why) = compared {
-            core.remember_refusal(member.peer, why.clone());
-            drop(core);
+        let peer = line.connection.peer();
+        if let Err(why) = self.compare(line, presence) {
+            self.core().remember_refusal(peer, why.clone());
             line.tell(Control::Refused {
                 group: self.group(),
                 why,
             });
-            return;
+        } else if self.is_open() {
+            self.take_in(&mut self.core(), line, presence);
+        } else {
+            self.apply(line, presence);
         }
+        self.news.notify_one();
+    }
+
+    /// Is bonded to a peer that may take part, unless its disk went back.
+    pub(super) fn take_in(&self, core: &mut Core, line: &Line, presence: &Presence) {
+        let member = MemberId {
+            peer: line.connection.peer(),
+            boot: presence.boot,
+        };
         core.refusals.remove(&member.peer);
         if presence.rolled_back {
             // It knows.
             core.shut_out(member, line.clone());
-            drop(core);
-            self.news.notify_one();
             return;
         }
         let found = presence.found;
         if let Some(Err(rollback)) = found.map(|found| core.promises.found(member, found)) {
             core.shut_out(member, line.clone());
-            drop(core);
-            self.news.notify_one();
             warn!(%member, %rollback, "a member is not let in");
             line.tell(Control::RolledBack {
                 group: self.group(),
@@ -122,8 +125,6 @@ impl Front {
         }
         core.bonded(member, self.writer, self.settled.durable);
         core.notices.push_back(Notice::Bonded(member));
-        drop(core);
-        self.news.notify_one();
     }
 
     /// Why a peer may not take part as it describes itself, if so.
@@ -145,6 +146,7 @@ impl Front {
     ) {
         let member = MemberId { peer, boot };
         let mut core = self.core();
+        core.withdraw_application(peer, boot);
         let went_back = core.went_back.get(&peer);
         if went_back.is_some_and(|(known, _)| *known == member) {
             core.went_back.remove(&peer);
@@ -193,6 +195,8 @@ impl Front {
         if core.went_back.get(&peer).is_some_and(|(_, line)| on(line)) {
             core.went_back.remove(&peer);
         }
+        core.applicants
+            .retain(|_, applicant| !applicant.is_on(connection));
         if core.bonds.get(&peer).is_some_and(|bond| on(&bond.line))
             && let Some(bond) = core.bonds.remove(&peer)
         {

@@ -19,6 +19,7 @@ use crate::{
     },
     id::MemberId,
     rt,
+    tickets::NotAdmitted,
     transport::{CloseCode, Halves, Link, LinkError},
 };
 
@@ -54,6 +55,15 @@ pub(in crate::groups) async fn obey(
     let answer = if order.proof != proof {
         warn!(peer = %line.connection.peer().short(), "an order does not prove to know the key");
         Answer::Refused(Refusal::Key)
+    } else if let Err(why) = line
+        .admissions
+        .admit_soon(front.group(), front.tickets())
+        .await
+    {
+        match why {
+            NotAdmitted::Unknown => Answer::Busy,
+            NotAdmitted::Denied(denial) => Answer::Refused(denial.into()),
+        }
     } else if let Some(_place) = front.clients().place() {
         match order.what {
             What::Recover => {

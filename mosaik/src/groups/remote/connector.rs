@@ -26,6 +26,7 @@ use crate::{
     },
     id::{MemberId, PeerId},
     rt::{self, Instant, Tasks, watch},
+    tickets::{NotAdmitted, RequiredTickets},
     transport::Link,
 };
 
@@ -41,6 +42,7 @@ pub(crate) struct Connector {
     pub(crate) shared: Arc<Shared>,
     pub(crate) bonds: Bonds,
     pub(crate) key: [u8; 32],
+    pub(crate) tickets: RequiredTickets,
     pub(crate) version: Version,
     pub(crate) tasks: Tasks,
 }
@@ -334,6 +336,11 @@ impl Connector {
         let group = self.shared.id();
         let opened = self.bonds.open_to(peer, &Header::Client { group }).await;
         let (line, halves) = opened.map_err(|error| Unserved::away(&error))?;
+        let admitted = line.admissions.admit(group, &self.tickets);
+        admitted.map_err(|why| match why {
+            NotAdmitted::Unknown => Unserved::Away("it is not in the catalog any more".into()),
+            NotAdmitted::Denied(denial) => Unserved::Away(format!("it has {denial}")),
+        })?;
         let mut link = Link::<Hello, Welcome>::resume(halves, MAX_GREETING);
         let hello = Hello {
             version: self.version.clone(),

@@ -21,6 +21,7 @@ use crate::{
     },
     id::PeerId,
     rt::{self, watch},
+    tickets::NotAdmitted,
     transport::{CloseCode, Halves, Link, LinkError},
 };
 
@@ -227,7 +228,17 @@ impl Front {
         let place = self.clients().place();
         let gateway = Gateway::open(&self, line.connection.peer());
         let refusal = self.refuse(&line, &hello);
-        let (Some(_place), Some(gateway), None) = (place, gateway, &refusal) else {
+        let admitted = line
+            .admissions
+            .admit_soon(self.group(), self.tickets())
+            .await;
+        let refusal = refusal.or_else(|| match &admitted {
+            Err(NotAdmitted::Denied(denial)) => Some(denial.clone().into()),
+            // It is soon: it comes again.
+            Err(NotAdmitted::Unknown) | Ok(()) => None,
+        });
+        let admitted = admitted.is_ok() && refusal.is_none();
+        let (Some(_place), Some(gateway), true) = (place, gateway, admitted) else {
             let answer = refusal.map_or(Welcome::NotNow, Welcome::Refused);
             link.tx.send(&answer).await?;
             return link.tx.finish().await;

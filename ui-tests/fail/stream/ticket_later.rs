@@ -1,8 +1,0 @@
-#[mosaik::stream(ticket = my_validator())]
-struct Price {
-    cents: u64,
-}
-
-fn main() {
-    let _ = Price { cents: 1 }.cents;
-}

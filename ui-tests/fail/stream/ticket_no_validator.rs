@@ -1,0 +1,6 @@
+#[mosaik::stream(ticket = "secret")]
+struct Price {
+    cents: u64,
+}
+
+fn main() {}
