@@ -15,6 +15,7 @@ use crate::{
         notes,
         proto::{
             log_id::LogId,
+            roster::Membership,
             versions::{Gaps, Heard, Kept},
         },
         storage::{GroupState, Op},
@@ -22,9 +23,6 @@ use crate::{
     id::{MemberId, PeerId},
     wire,
 };
-
-/// Members that are remembered before it is known who is one.
-const MAX_HEARD: usize = 1024;
 
 /// Peers that are remembered as not taken in.
 const MAX_OUTDATED: usize = 1024;
@@ -74,10 +72,12 @@ impl Versions {
         }
     }
 
-    fn hear(&mut self, bonds: Vec<Bond>) {
-        let room = MAX_HEARD.saturating_sub(self.heard.len());
-        for bond in bonds.into_iter().take(room) {
-            self.heard.hear(bond.member, &bond.announced);
+    fn hear(&mut self, bonds: &[Bond], members: Option<&BTreeSet<MemberId>>) {
+        let said = bonds.iter();
+        let said = said.map(|bond| (bond.member, &*bond.announced));
+        match members {
+            Some(members) => self.heard.hear_members(said, members),
+            None => self.heard.hear_anybody(said),
         }
     }
 
@@ -118,13 +118,9 @@ impl Driver {
             versions.announcements = announcements;
             versions.seen = None;
             // Before there is a membership too: a founder may be gone by then.
-            versions.hear(self.front.bonds());
+            versions.hear(&self.front.bonds(), members().as_ref());
         }
-        let Some((running, status)) = self
-            .running
-            .as_ref()
-            .and_then(|running| Some((running, running.raft()?)))
-        else {
+        let Some((running, status)) = &running else {
             return;
         };
         let seen = Seen {
@@ -136,12 +132,16 @@ impl Driver {
             return;
         }
         // Those who are members only now were forgotten.
-        versions.hear(self.front.bonds());
+        versions.hear(&self.front.bonds(), members().as_ref());
         let me = self.front.me();
+        let running = self.running.as_ref();
+        let running = running.and_then(|running| Some((running, running.raft()?)));
+        let membership = running
+            .as_ref()
+            .and_then(|(_, raft)| raft.membership.as_ref());
+        let members = || membership.map(Membership::members);
         let mut voters: BTreeSet<MemberId> = match &status.membership {
             Some(membership) => {
-                let members = membership.members();
-                versions.heard.retain(|member| members.contains(member));
                 let voters = membership.configs().flatten();
                 voters.chain(&seen.promoted).copied().collect()
             }

@@ -10,7 +10,11 @@
 //! follows: nobody is made a voter who does not know them, and none was used that a voter did not know. So a leader
 //! that cannot reach a voter does without it, as ever.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -18,6 +22,9 @@ use crate::id::MemberId;
 
 /// Commands that a program may have, and queries: 256 of each, which is what a presence holds.
 pub(crate) const MAX_METHODS: usize = 256;
+
+/// Members whose commands are remembered before it is known who is one. After that, those of all members are.
+const MAX_HEARD: usize = 1024;
 
 /// A digest of what a command or query takes and returns.
 pub(crate) type Signature = [u8; 16];
@@ -128,20 +135,50 @@ pub(crate) struct Heard {
 }
 
 impl Heard {
-    /// A member has said what it knows.
-    pub(crate) fn hear(&mut self, member: MemberId, announced: &Announced) {
+    /// Those who are here have said what they know; of them, and of those who were heard before, only members count.
+    pub(crate) fn hear_members<'a>(
+        &mut self,
+        said: impl IntoIterator<Item = (MemberId, &'a Announced)>,
+        members: &BTreeSet<MemberId>,
+    ) {
+        self.members.retain(|member, _| members.contains(member));
+        for (member, announced) in said {
+            if members.contains(&member) {
+                self.hear(member, announced);
+            }
+        }
+    }
+
+    /// The same, before it is known who is a member: up to [`MAX_HEARD`], and who is here takes the place of one who
+    /// is not.
+    pub(crate) fn hear_anybody<'a>(
+        &mut self,
+        said: impl IntoIterator<Item = (MemberId, &'a Announced)>,
+    ) {
+        let said: BTreeMap<_, _> = said.into_iter().collect();
+        let new = said.keys().filter(|one| !self.members.contains_key(one));
+        let over = (self.members.len() + new.count()).saturating_sub(MAX_HEARD);
+        let gone = self.members.keys().filter(|one| !said.contains_key(one));
+        let gone: Vec<MemberId> = gone.take(over).copied().collect();
+        for member in gone {
+            self.members.remove(&member);
+        }
+        for (member, announced) in said {
+            if self.members.len() < MAX_HEARD || self.members.contains_key(&member) {
+                self.hear(member, announced);
+            }
+        }
+    }
+
+    fn hear(&mut self, member: MemberId, announced: &Announced) {
         let numbers = announced.commands.numbers().clone();
         self.members.insert(member, numbers);
     }
 
-    /// Forgets all others.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&MemberId) -> bool) {
-        self.members.retain(|member, _| keep(member));
-    }
-
-    /// How many were heard.
-    pub(crate) fn len(&self) -> usize {
-        self.members.len()
+    /// The numbers of the commands that a member knows, ascending, if it was heard.
+    #[cfg(test)]
+    pub(crate) fn commands(&self, member: &MemberId) -> Option<&Arc<[u64]>> {
+        self.members.get(member)
     }
 
     /// Who was heard.
@@ -235,8 +272,6 @@ impl Gaps {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -307,8 +342,41 @@ mod tests {
         let bytes = wire::encode(&kept.kept()).unwrap();
         let read: Kept = wire::decode(&bytes).unwrap();
         assert_eq!(Heard::from(read), kept);
-        kept.retain(|one| *one != member(1));
-        assert!(kept.members().eq([&member(2), &member(3)]));
+        // Who is here says it again; who is not keeps what it said, if it is a member.
+        let news = knows(&[4]);
+        let members = BTreeSet::from([member(2), member(3), member(4)]);
+        let here = [(member(3), &news), (member(4), &news), (member(5), &news)];
+        kept.hear_members(here, &members);
+        assert!(kept.members().eq(&members));
+        assert_eq!(kept.commands(&member(2)).unwrap()[..], [1, 2, 3]);
+        assert_eq!(kept.commands(&member(3)).unwrap()[..], [4]);
+    }
+
+    #[test]
+    fn of_a_crowd_those_who_are_here_are_heard_and_all_members() {
+        let (old, new) = (knows(&[1]), knows(&[1, 2]));
+        let numbered = |n: usize| MemberId {
+            peer: PeerId::from_bytes([7; 32]),
+            boot: n as u64,
+        };
+        let crowd = |from: usize, to: usize, knows| (from..to).map(move |n| (numbered(n), knows));
+        let says = |heard: &Heard, n: usize| heard.commands(&numbered(n)).map(|known| known.len());
+        let mut heard = Heard::default();
+        heard.hear_anybody(crowd(0, MAX_HEARD + 100, &old));
+        assert_eq!(heard.members.len(), MAX_HEARD);
+        assert_eq!(says(&heard, MAX_HEARD), None);
+        // Those who were heard are heard again, and others once there is room.
+        heard.hear_anybody(crowd(50, MAX_HEARD + 100, &new));
+        assert_eq!(heard.members.len(), MAX_HEARD);
+        assert_eq!(says(&heard, 0), None);
+        assert_eq!(says(&heard, 50), Some(2));
+        assert_eq!(says(&heard, MAX_HEARD + 49), Some(2));
+        // As many members are all heard, however late they come.
+        let all = crowd(0, MAX_HEARD + 100, &old);
+        let last: BTreeSet<_> = (MAX_HEARD + 90..MAX_HEARD + 100).map(numbered).collect();
+        heard.hear_members(all, &last);
+        assert!(heard.members().eq(&last));
+        assert_eq!(says(&heard, MAX_HEARD + 99), Some(1));
     }
 
     #[test]
