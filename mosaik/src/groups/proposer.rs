@@ -5,7 +5,7 @@
 //! entry costs each member about as much as a hundred commands in it do, so that few large ones are faster than
 //! many small ones even to whoever waits. After J. Nagle, *Congestion Control in IP/TCP Internetworks* (RFC 896).
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use tokio::sync::{
@@ -16,9 +16,10 @@ use tracing::debug;
 
 use super::{
     clock::Clock,
+    gate::{Admitted, Gate},
     machine::{ENTRY_FORMAT, Entry, Item, ItemReply},
     proto::log_id::LogId,
-    raft::{Applied, Node, Proposal, ProposeError},
+    raft::{Applied, Node, Proposal, ProposeError, Role},
 };
 use crate::{
     id::{MemberId, PeerId},
@@ -72,8 +73,14 @@ pub(crate) type Told = oneshot::Receiver<Fate>;
 
 #[derive(Debug)]
 struct Submission {
-    item: Item,
+    admitted: Admitted,
     reply: oneshot::Sender<Fate>,
+}
+
+impl Submission {
+    fn size(&self) -> usize {
+        self.admitted.item.size()
+    }
 }
 
 /// Proposes on one member. Clones share it.
@@ -84,12 +91,19 @@ pub(crate) struct Proposer {
 
 impl Proposer {
     /// Starts proposing.
-    pub(crate) fn start(node: Node, applied: Applied, clock: Clock, tasks: &Tasks) -> Self {
+    pub(crate) fn start(
+        node: Node,
+        applied: Applied,
+        clock: Clock,
+        gate: Arc<Gate>,
+        tasks: &Tasks,
+    ) -> Self {
         let (queue, submissions) = mpsc::channel(BACKLOG);
         let gathering = Gathering {
             node,
             applied,
             clock,
+            gate,
             stamped: None,
             checked: None,
         };
@@ -98,9 +112,9 @@ impl Proposer {
     }
 
     /// Hands an item over, waiting for room.
-    pub(crate) async fn submit(&self, item: Item) -> Result<Told, Failed> {
+    pub(crate) async fn submit(&self, admitted: Admitted) -> Result<Told, Failed> {
         let (reply, told) = oneshot::channel();
-        match self.queue.try_send(Submission { item, reply }) {
+        match self.queue.try_send(Submission { admitted, reply }) {
             Ok(()) => Ok(told),
             Err(TrySendError::Closed(_)) => Err(Failed::Stopped),
             Err(TrySendError::Full(submission)) => {
@@ -140,12 +154,12 @@ impl Incoming {
             }
         }
         let mut batch = vec![self.carried.take()?];
-        let mut bytes: usize = batch.iter().map(|first| first.item.size()).sum();
+        let mut bytes: usize = batch.iter().map(Submission::size).sum();
         while batch.len() < MAX_ITEMS && bytes < MAX_BYTES {
             let Ok(next) = self.submissions.try_recv() else {
                 break;
             };
-            bytes += next.item.size();
+            bytes += next.size();
             if bytes > MAX_ITEM {
                 self.carried = Some(next);
                 break;
@@ -161,6 +175,7 @@ struct Gathering {
     node: Node,
     applied: Applied,
     clock: Clock,
+    gate: Arc<Gate>,
     /// The term and the moment of the last entry, which the time of the next counts from.
     stamped: Option<(u64, Instant)>,
     /// Up to where the digest was stamped.
@@ -195,10 +210,11 @@ impl Gathering {
 
     /// Proposes what was gathered.
     async fn propose(&mut self, batch: Vec<Submission>) -> Outcome {
-        let (items, replies): (Vec<Item>, Vec<_>) = batch
-            .into_iter()
-            .map(|submission| (submission.item, submission.reply))
-            .unzip();
+        let (items, replies) =
+            still_admitted(&self.gate, batch, |failed| refused(&self.node, failed));
+        if items.is_empty() {
+            return Box::pin(std::future::ready(()));
+        }
         let entry = self.stamp(items);
         let proposal = match entry.encode() {
             Ok(bytes) => Proposal {
@@ -259,6 +275,41 @@ impl Gathering {
     }
 }
 
+/// What the gate still lets through, and who is to hear of it; the others are told.
+fn still_admitted(
+    gate: &Gate,
+    batch: Vec<Submission>,
+    refused: impl Fn(Failed) -> Failed,
+) -> (Vec<Item>, Vec<oneshot::Sender<Fate>>) {
+    let mut still = (
+        Vec::with_capacity(batch.len()),
+        Vec::with_capacity(batch.len()),
+    );
+    for Submission { admitted, reply } in batch {
+        match gate.check_again(&admitted) {
+            Ok(()) => {
+                still.0.push(admitted.item);
+                still.1.push(reply);
+            }
+            // Who asked may have gone.
+            Err(failed) => drop(reply.send(Err(refused(failed)))),
+        }
+    }
+    still
+}
+
+/// Why an item was not let through: only a leader can tell that a voter does not know a command.
+pub(crate) fn refused(node: &Node, failed: Failed) -> Failed {
+    let status = node.status();
+    let status = status.borrow();
+    match failed {
+        Failed::Unsupported { .. } if status.role != Role::Leader => Failed::NotLeader {
+            leader: status.leader,
+        },
+        failed => failed,
+    }
+}
+
 fn tell_all(replies: Vec<oneshot::Sender<Fate>>, failed: &Failed) {
     for reply in replies {
         // Who asked may have gone.
@@ -280,7 +331,32 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::groups::proto::session::{Request, SessionId};
+    use crate::groups::{
+        machine::{
+            Hosted, number,
+            tests::versions::{Sum, calls},
+        },
+        proto::{
+            session::{Request, SessionId},
+            versions::{Gaps, Heard},
+        },
+    };
+
+    const PEER: PeerId = PeerId::from_bytes([1; 32]);
+
+    fn gate() -> Gate {
+        Gate::new(PEER, Arc::new(Hosted::<Sum<2>>::new()))
+    }
+
+    /// Somebody else votes who does not know any of these.
+    fn lacking(commands: &[&str]) -> Gaps {
+        let voter = MemberId {
+            peer: PeerId::from_bytes([2; 32]),
+            boot: 1,
+        };
+        let numbers: Vec<u64> = commands.iter().map(|name| number(name)).collect();
+        Gaps::find(&numbers, [&voter], &Heard::default(), |_| false)
+    }
 
     /// A batch of one command, of `len` bytes.
     fn submission(sequence: u64, len: usize) -> Submission {
@@ -290,17 +366,19 @@ mod tests {
             unanswered: 0,
         };
         Submission {
-            item: Item::Commands {
-                request,
-                count: 1,
-                commands: Bytes::from(vec![0; len]),
-            },
+            admitted: gate()
+                .admit_known(Item::Commands {
+                    request,
+                    count: 1,
+                    commands: Bytes::from(vec![0; len]),
+                })
+                .unwrap(),
             reply: oneshot::channel().0,
         }
     }
 
     fn sequences(batch: &[Submission]) -> Vec<u64> {
-        let sequence = |submission: &Submission| match &submission.item {
+        let sequence = |submission: &Submission| match &submission.admitted.item {
             Item::Commands { request, .. } => request.sequence,
             other => panic!("{other:?}"),
         };
@@ -349,5 +427,38 @@ mod tests {
         queue.try_send(submission(5, 8)).unwrap();
         let batch = incoming.next().now_or_never().flatten().unwrap();
         assert_eq!(sequences(&batch), [5]);
+    }
+    #[tokio::test]
+    async fn what_waited_while_the_voters_changed_is_looked_at_again() {
+        let gate = gate();
+        let mut told = Vec::new();
+        let mut batch = Vec::new();
+        let mut admit = |item: Item| {
+            let (reply, fate) = oneshot::channel();
+            let admitted = gate.admit(item).unwrap();
+            batch.push(Submission { admitted, reply });
+            told.push(fate);
+        };
+        admit(calls(0, &[("add", 1)]));
+        admit(calls(1, &[("add", 1), ("take", 1)]));
+        admit(Item::Open { peer: PEER });
+        // Somebody votes by now who does not know all that.
+        gate.set(lacking(&["take"]));
+        let (items, replies) = still_admitted(&gate, batch, |failed| failed);
+        assert_eq!(items, [calls(0, &[("add", 1)]), Item::Open { peer: PEER }]);
+        assert_eq!(replies.len(), 2);
+        let refused = told[1].try_recv().unwrap();
+        let Err(Failed::Unsupported { command, .. }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(command, number("take"));
+        assert!(told[0].try_recv().is_err(), "it is to be proposed");
+        // What is let through as things are is not looked at again.
+        let admitted = gate.admit_known(calls(2, &[("add", 1)])).unwrap();
+        gate.set(lacking(&["take"]));
+        assert_eq!(gate.check_again(&admitted), Ok(()));
+        gate.set(Gaps::default());
+        let admitted = gate.admit_known(calls(2, &[("take", 1)])).unwrap();
+        assert_eq!(gate.check_again(&admitted), Ok(()));
     }
 }

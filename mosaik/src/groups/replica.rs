@@ -5,12 +5,12 @@ use std::{fmt, sync::Arc};
 use super::{
     bonds::Clocks,
     clock::Clock,
-    gate::Gate,
-    machine::{CheckError, Item, Machine, QueryError, Store},
+    gate::{Admitted, Gate},
+    machine::{Item, Machine, QueryError, Store},
     progress::Progress,
-    proposer::{Failed, Fate, Proposer},
+    proposer::{Failed, Fate, Proposer, refused},
     proto::founding::charter::Epoch,
-    raft::{Applied, Node, ReadError, Role},
+    raft::{Applied, Node, ReadError},
     reads::{Found, Reads},
     storage::GroupLog,
 };
@@ -23,9 +23,9 @@ pub(crate) struct Replica {
     log: GroupLog,
     store: Store,
     progress: Arc<Progress>,
-    /// Checks what others want applied, and answers their queries.
-    checker: Box<dyn Machine>,
-    gate: Gate,
+    /// Answers the queries of others.
+    checker: Arc<dyn Machine>,
+    gate: Arc<Gate>,
     raft: Option<Raft>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) applied: Applied,
     pub(crate) progress: Arc<Progress>,
-    pub(crate) checker: Box<dyn Machine>,
+    pub(crate) checker: Arc<dyn Machine>,
     pub(crate) clocks: Clocks,
 }
 
@@ -52,13 +52,20 @@ struct Raft {
 impl Replica {
     /// A replica that runs Raft, or one that follows the log of others.
     pub(crate) fn new(parts: Parts, node: Option<Node>, tasks: &Tasks) -> Arc<Self> {
+        let gate = Arc::new(Gate::new(parts.me.peer, parts.checker.clone()));
         let raft = node.map(|node| {
             let reading = node.clone();
             let round = move || read_index(reading.clone());
             let clock = Clock::new(parts.me, parts.clocks.clone(), node.status());
             let applied = parts.applied.clone();
             Raft {
-                proposer: Proposer::start(node.clone(), applied, clock.clone(), tasks),
+                proposer: Proposer::start(
+                    node.clone(),
+                    applied,
+                    clock.clone(),
+                    gate.clone(),
+                    tasks,
+                ),
                 reads: Reads::start(round, tasks),
                 node,
                 clock,
@@ -80,7 +87,7 @@ impl Replica {
             store,
             progress,
             checker,
-            gate: Gate::default(),
+            gate,
             raft,
         })
     }
@@ -127,7 +134,7 @@ impl Replica {
 
     /// Proposes an item of this member, if it leads and all voters know the commands.
     pub(crate) async fn submit(&self, item: Item) -> Fate {
-        let (raft, item) = self.admit_own(item)?;
+        let (raft, item) = self.admit(item, Gate::admit_known)?;
         let told = raft.proposer.submit(item).await?;
         told.await.unwrap_or(Err(Failed::Unknown))
     }
@@ -137,60 +144,25 @@ impl Replica {
         match &item {
             Item::Verdict { .. } => Err(Failed::Malformed),
             _ => {
-                let raft = self.admit(&item)?;
+                let (raft, item) = self.admit(item, Gate::admit)?;
                 let told = raft.proposer.submit(item).await?;
                 told.await.unwrap_or(Err(Failed::Unknown))
             }
         }
     }
 
-    /// Lets an item of this member through to Raft. What is sent from here is known here, so that there is nothing to
-    /// look at where all voters know all that. Passes the item through: one that is borrowed there would be kept
-    /// twice by the call that waits for it.
-    fn admit_own(&self, item: Item) -> Result<(&Raft, Item), Failed> {
-        let raft = match self.gate.gaps() {
-            Some(_) => self.admit(&item)?,
-            None => self
-                .raft
-                .as_ref()
-                .ok_or(Failed::NotLeader { leader: None })?,
-        };
-        Ok((raft, item))
-    }
-
-    /// Lets an item through to Raft if this member and all voters know its commands. Only a leader can tell.
-    fn admit(&self, item: &Item) -> Result<&Raft, Failed> {
+    /// Lets an item through to Raft. Passes it through: one that is borrowed there would be kept twice by the call that
+    /// waits for it.
+    fn admit(
+        &self,
+        item: Item,
+        admit: impl FnOnce(&Gate, Item) -> Result<Admitted, Failed>,
+    ) -> Result<(&Raft, Admitted), Failed> {
         let raft = self.raft.as_ref();
         let raft = raft.ok_or(Failed::NotLeader { leader: None })?;
-        let Item::Commands {
-            count, commands, ..
-        } = item
-        else {
-            return Ok(raft);
-        };
-        let gaps = self.gate.gaps();
-        let mut lacking = None;
-        let checked = self.checker.check(*count, commands, &mut |number| {
-            let gap = || Some((number, gaps.as_ref()?.who_lacks(number)?.peer));
-            lacking = lacking.or_else(gap);
-        });
-        let unknown = match checked {
-            Ok(()) => None,
-            Err(CheckError::Unknown(why)) => {
-                let number = why.unknown_number().ok_or(Failed::Malformed)?;
-                Some((number, self.me.peer))
-            }
-            Err(_) => return Err(Failed::Malformed),
-        };
-        let Some((command, peer)) = lacking.or(unknown) else {
-            return Ok(raft);
-        };
-        let status = raft.node.status();
-        let status = status.borrow();
-        match (status.role, status.leader) {
-            (Role::Leader, _) => Err(Failed::Unsupported { command, peer }),
-            (_, leader) => Err(Failed::NotLeader { leader }),
-        }
+        let admitted = admit(&self.gate, item);
+        let admitted = admitted.map_err(|failed| refused(&raft.node, failed))?;
+        Ok((raft, admitted))
     }
 
     /// Answers a query from the state as it is here.

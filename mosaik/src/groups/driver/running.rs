@@ -277,7 +277,7 @@ impl Driver {
             store,
             applied,
             progress,
-            checker: (self.parts.machine)(),
+            checker: (self.parts.machine)().into(),
             clocks: self.parts.bonds.clocks().clone(),
         };
         Ok((machine, parts))

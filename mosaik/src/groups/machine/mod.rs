@@ -24,7 +24,7 @@ mod state;
 mod state_machine;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod used;
 
 pub use application::Application;

@@ -5,7 +5,7 @@ mod crash;
 mod panics;
 mod properties;
 mod snapshots;
-mod versions;
+pub(in crate::groups) mod versions;
 
 use std::{cell::Cell, collections::BTreeMap, ops::Range, sync::Mutex, time::UNIX_EPOCH};
 

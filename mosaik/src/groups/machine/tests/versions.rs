@@ -11,9 +11,9 @@ use crate::groups::{
 
 /// A sum. Version 1 can add, version 2 can take away too and panic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Sum<const VERSION: u8>(u64);
+pub(in crate::groups) struct Sum<const VERSION: u8>(u64);
 
-enum Step {
+pub(in crate::groups) enum Step {
     Add(u64),
     Take(u64),
     Fail,
@@ -73,7 +73,7 @@ fn call(name: &str, amount: u64) -> Vec<u8> {
     [&number[..], &wire::encode(&(amount,)).unwrap()].concat()
 }
 
-fn calls(sequence: u64, calls: &[(&str, u64)]) -> Item {
+pub(in crate::groups) fn calls(sequence: u64, calls: &[(&str, u64)]) -> Item {
     let encoded: Vec<_> = calls.iter().map(|(name, n)| call(name, *n)).collect();
     Item::Commands {
         request: request(session(0, 0), sequence, sequence),
