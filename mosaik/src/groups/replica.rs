@@ -6,15 +6,20 @@ use super::{
     bonds::Clocks,
     clock::Clock,
     gate::{Admitted, Gate},
-    machine::{Item, Machine, QueryError, Store},
+    machine::{Item, Machine, QueryError, Store, Used},
     progress::Progress,
     proposer::{Failed, Fate, Proposer, refused},
-    proto::founding::charter::Epoch,
-    raft::{Applied, Node, ReadError},
+    proto::{founding::charter::Epoch, session::SessionId},
+    raft::{Applied, ChangeError, MachineStatus, Node, ReadError},
     reads::{Found, Reads},
     storage::GroupLog,
 };
 use crate::{id::MemberId, rt::Tasks};
+
+/// Changes nothing: where the log begins no session was opened.
+const FENCE: Item = Item::Close {
+    session: SessionId(0),
+};
 
 /// A replica that serves others.
 pub(crate) struct Replica {
@@ -44,6 +49,7 @@ pub(crate) struct Parts {
 /// What runs where Raft does.
 struct Raft {
     node: Node,
+    applied: Applied,
     clock: Clock,
     proposer: Proposer,
     reads: Reads,
@@ -68,6 +74,7 @@ impl Replica {
                 ),
                 reads: Reads::start(round, tasks),
                 node,
+                applied: parts.applied.clone(),
                 clock,
             }
         });
@@ -149,6 +156,26 @@ impl Replica {
                 told.await.unwrap_or(Err(Failed::Unknown))
             }
         }
+    }
+
+    /// Which commands were used, once all is applied that this member, which leads, has let through.
+    pub(crate) async fn fence(&self) -> Result<Arc<Used>, ChangeError> {
+        let raft = self.raft.as_ref();
+        let mut progress = raft.ok_or(ChangeError::Stopped)?.applied.watch();
+        let fenced = self.submit(FENCE).await;
+        let (at, _) = fenced.map_err(|failed| match failed {
+            Failed::NotLeader { leader } => ChangeError::NotLeader { leader },
+            Failed::Stopped => ChangeError::Stopped,
+            _ => ChangeError::Unknown,
+        })?;
+        let there = |known: &MachineStatus| {
+            let applied = known.applied;
+            applied.is_some_and(|applied| applied.index >= at.index) || known.halted.is_some()
+        };
+        let known = progress.wait_for(there).await;
+        known
+            .map(|known| known.used.clone())
+            .map_err(|_| ChangeError::Stopped)
     }
 
     /// Lets an item through to Raft. Passes it through: one that is borrowed there would be kept twice by the call that

@@ -10,13 +10,15 @@ use std::{
 use futures::future::BoxFuture;
 use tracing::{debug, info};
 
-use super::{run::Driver, running::Running};
+use super::{run::Driver, running::Running, versions::Programs};
 use crate::{
     groups::{
         bonds::Control,
         error::Refusal,
         front::Bond,
-        proto::roster::{self, Facts, Membership, Preference, Role, Silence, View, quorum},
+        proto::roster::{
+            self, Facts, Membership, Preference, Program, Role, Silence, View, quorum,
+        },
         raft::{self, ChangeError, Status},
     },
     id::MemberId,
@@ -42,7 +44,7 @@ pub(in crate::groups) struct Seats {
     pub(super) refused: Option<Refusal>,
 }
 
-type Change = BoxFuture<'static, Result<(), ChangeError>>;
+pub(super) type Change = BoxFuture<'static, Result<(), ChangeError>>;
 
 impl Seats {
     /// Forgets everything: another replica runs.
@@ -147,8 +149,8 @@ impl Driver {
             let leads = (running.epoch(), status.term);
             self.front.acknowledged(leads, commit, &status.replication);
         }
-        let outdated = self.outdated(&membership.members());
-        let view = self.view(&status, membership, &outdated);
+        let programs = self.programs(&membership);
+        let view = self.view(&status, membership, &programs);
         self.evict(&view);
         self.seats.reasons = roster::explain(&view);
         let Some(change) = roster::plan(&view) else {
@@ -167,13 +169,7 @@ impl Driver {
             // They must know what is proposed from now on.
             self.set_gate();
         }
-        let node = running.node().cloned();
-        self.seats.change = Some(Box::pin(async move {
-            match node {
-                Some(node) => node.change(&change).await,
-                None => Ok(()),
-            }
-        }));
+        self.seats.change = Some(self.make(change, running));
     }
 
     /// How Raft is doing, and the replica, if this member leads.
@@ -189,7 +185,7 @@ impl Driver {
             .then_some((status, replica))
     }
 
-    fn view(&self, status: &Status, membership: Membership, outdated: &BTreeSet<MemberId>) -> View {
+    fn view(&self, status: &Status, membership: Membership, programs: &Programs) -> View {
         let now = self.seats.millis(rt::now());
         let silence = self.seats.silence.as_ref();
         let me = self.front.me();
@@ -199,8 +195,7 @@ impl Driver {
         // Who holds another charter takes no part in this one.
         let apart = |bond: &Bond| bond.announces.is_some() && bond.announces != epoch;
         let bonds = self.front.bonds().into_iter();
-        let outside = |bond: &Bond| apart(bond) || outdated.contains(&bond.member);
-        let bonds = bonds.filter(|bond| members.contains(&bond.member) || !outside(bond));
+        let bonds = bonds.filter(|bond| members.contains(&bond.member) || !apart(bond));
         let far_off = self.running.as_ref().and_then(Running::clock);
         let far_off = far_off.map(|clock| clock.far_off()).unwrap_or_default();
         let bonded: BTreeMap<MemberId, _> = bonds.map(|bond| (bond.member, bond)).collect();
@@ -223,6 +218,7 @@ impl Driver {
                 leaving: left,
                 preference: bond.map_or(Preference::Neutral, |bond| bond.preference),
                 sound: !far_off.contains(member),
+                program: programs.get(member).copied().unwrap_or(Program::Unheard),
             };
             facts.insert(*member, known);
         }
@@ -240,6 +236,7 @@ impl Driver {
                 leaving: stop == super::run::Stop::Leave,
                 preference: self.parts.settled.preference(),
                 sound: running.is_none_or(|running| running.watch().verdict.is_sound()),
+                program: Program::Current,
             },
         );
         View {

@@ -5,9 +5,13 @@ use std::{
     sync::Arc,
 };
 
+use futures::FutureExt as _;
 use tracing::{info, warn};
 
-use super::run::{Driver, Ending};
+use super::{
+    run::{Driver, Ending},
+    seats::Change,
+};
 use crate::{
     groups::{
         front::Bond,
@@ -15,9 +19,11 @@ use crate::{
         notes,
         proto::{
             log_id::LogId,
-            roster::Membership,
+            roster::{self, Membership, Program},
             versions::{Gaps, Heard, Kept},
         },
+        raft::ChangeError,
+        replica::Replica,
         storage::{GroupState, Op},
     },
     id::{MemberId, PeerId},
@@ -26,6 +32,9 @@ use crate::{
 
 /// Peers that are remembered as not taken in.
 const MAX_OUTDATED: usize = 1024;
+
+/// What is known of the programs of members, and of those who may become ones.
+pub(super) type Programs = BTreeMap<MemberId, Program>;
 
 /// What is known of the programs of the members.
 #[derive(Default)]
@@ -88,6 +97,21 @@ impl Versions {
     }
 }
 
+/// What is known of a member's program, which knows these commands, if it was heard.
+fn judge(used: &Used, knows: Option<&Arc<[u64]>>) -> Program {
+    match knows {
+        Some(knows) if used.missing_in(knows).is_some() => Program::Outdated,
+        None if !used.is_empty() => Program::Unheard,
+        Some(_) | None => Program::Current,
+    }
+}
+
+/// Whether a member that knows these commands, if it was heard, knows all of `commands`.
+fn covers(knows: Option<&Arc<[u64]>>, commands: &[u64]) -> bool {
+    let known = |number| knows.is_some_and(|knows| knows.binary_search(number).is_ok());
+    commands.iter().all(known)
+}
+
 impl Driver {
     /// Sees to what the replica may propose, and keeps what members know, if either has changed.
     pub(super) async fn compare_versions(&mut self) -> Result<(), Ending> {
@@ -113,6 +137,12 @@ impl Driver {
             return;
         }
         let announcements = self.front.announcements();
+        let running = self.running.as_ref();
+        let running = running.and_then(|running| Some((running, running.raft()?)));
+        let membership = running
+            .as_ref()
+            .and_then(|(_, raft)| raft.membership.as_ref());
+        let members = || membership.map(Membership::members);
         let versions = &mut self.versions;
         if versions.announcements != announcements {
             versions.announcements = announcements;
@@ -134,12 +164,6 @@ impl Driver {
         // Those who are members only now were forgotten.
         versions.hear(&self.front.bonds(), members().as_ref());
         let me = self.front.me();
-        let running = self.running.as_ref();
-        let running = running.and_then(|running| Some((running, running.raft()?)));
-        let membership = running
-            .as_ref()
-            .and_then(|(_, raft)| raft.membership.as_ref());
-        let members = || membership.map(Membership::members);
         let mut voters: BTreeSet<MemberId> = match &status.membership {
             Some(membership) => {
                 let voters = membership.configs().flatten();
@@ -166,24 +190,32 @@ impl Driver {
         versions.news = true;
     }
 
-    /// Those who are bonded and cannot become members: they do not know a command that was used. Says so, once of each.
-    pub(super) fn outdated(&mut self, members: &BTreeSet<MemberId>) -> BTreeSet<MemberId> {
-        let mut outside = BTreeSet::new();
+    /// What is known of the programs of all members, and of those who are bonded. Says of each that is kept from voting
+    /// by a command that was used, once, that it does not know that.
+    pub(super) fn programs(&mut self, membership: &Membership) -> Programs {
+        let mut programs = Programs::new();
         let Some(running) = self.running.as_ref() else {
-            return outside;
+            return programs;
         };
         let used = running.machine().used;
         let program = self.parts.shared.program();
-        let known = &mut self.versions.outdated;
+        let Versions {
+            heard,
+            outdated: known,
+            ..
+        } = &mut self.versions;
+        for member in membership.members() {
+            programs.insert(member, judge(&used, heard.commands(&member)));
+        }
         for bond in self.front.bonds() {
-            let member = bond.member;
-            let lacks = used.missing_in(&bond.announced.commands);
-            let lacks = lacks.filter(|_| bond.writer && !members.contains(&member));
+            let (member, commands) = (bond.member, bond.announced.commands.numbers());
+            programs.insert(member, judge(&used, Some(commands)));
+            let lacks = used.missing_in(commands);
+            let lacks = lacks.filter(|_| bond.writer && !membership.votes(&member));
             let Some(lacks) = lacks else {
                 known.remove(&member.peer);
                 continue;
             };
-            outside.insert(member);
             if known.contains_key(&member.peer) || known.len() < MAX_OUTDATED {
                 let before = known.insert(member.peer, (member, lacks));
                 if before.is_none_or(|(before, _)| before != member) {
@@ -192,7 +224,33 @@ impl Driver {
                 }
             }
         }
-        outside
+        programs
+    }
+
+    /// Has a change of the members made. Of those whom it makes voters some may lack a command that this member lets
+    /// through until the gate counts them, and that nobody has used before: they are promoted only once all that was
+    /// let through is applied, and if they know that.
+    pub(super) fn make(&self, change: roster::Change, replica: Arc<Replica>) -> Change {
+        let own = self.parts.shared.program().announced().commands.numbers();
+        let heard = |member| self.versions.heard.commands(member).cloned();
+        let promoted = self.seats.promoted().iter().map(heard);
+        let promoted: Vec<_> = promoted
+            .filter(|knows| !covers(knows.as_ref(), own))
+            .collect();
+        let make = async move {
+            let Some(node) = replica.node() else {
+                return Ok(());
+            };
+            if !promoted.is_empty() {
+                let used = replica.fence().await?;
+                let mut programs = promoted.iter().map(|knows| judge(&used, knows.as_ref()));
+                if programs.any(|program| program != Program::Current) {
+                    return Err(ChangeError::Outdated);
+                }
+            }
+            node.change(&change).await
+        };
+        make.boxed()
     }
 
     /// What stands in the way of members that are of other versions, as people are told.
@@ -213,5 +271,148 @@ impl Driver {
             )
         });
         gaps.chain(outdated).collect()
+    }
+}
+
+/// Members of two versions in one group, and a command that only the later one knows.
+#[cfg(test)]
+mod tests {
+    use std::{marker::PhantomData, time::Duration};
+
+    use crate::{
+        Group, Network,
+        groups::{
+            GroupBuilder, GroupError, Options,
+            machine::{Application, number, tests::versions::Sum},
+        },
+        sim::{Conditions, Host, World},
+    };
+
+    /// A group with a history, of members that know all commands.
+    struct Mixed {
+        world: World,
+        hosts: Vec<Host>,
+        groups: Vec<Group<Sum<2>>>,
+        /// Live as long as their nodes.
+        networks: Vec<Network>,
+    }
+
+    fn builder<M: Application>(network: &Network) -> GroupBuilder<M> {
+        GroupBuilder {
+            groups: network.groups().clone(),
+            name: "sum".into(),
+            options: Options::default(),
+            refused: None,
+            machine: PhantomData,
+        }
+    }
+
+    impl Mixed {
+        async fn new(world: &World) -> Self {
+            let mut group = Self {
+                world: world.clone(),
+                hosts: world.make_hosts(6),
+                groups: Vec::new(),
+                networks: Vec::new(),
+            };
+            for at in 0..3 {
+                let joined = group.join::<2>(at).await;
+                group.groups.push(joined);
+            }
+            for member in &group.groups {
+                member.when().voters(3).await;
+                member.when().online().await;
+            }
+            group.call("add", 100).await.unwrap();
+            group
+        }
+
+        async fn join<const VERSION: u8>(&mut self, at: usize) -> Group<Sum<VERSION>> {
+            let host = &self.hosts[at];
+            let network = host.builder("versions", &self.world.hosts()).build();
+            let network = host.run(network).await.unwrap().unwrap();
+            let joined = builder(&network).founders(3).join();
+            self.networks.push(network);
+            joined
+        }
+
+        async fn call(&self, command: &str, amount: u64) -> Result<u64, GroupError> {
+            self.groups[0].call(number(command), &(amount,)).await
+        }
+
+        /// What a host is, as far as the first one knows: whether it votes, if it is a member.
+        fn votes(&self, at: usize) -> Option<bool> {
+            let peer = self.hosts[at].peer();
+            let mut members = self.groups[0].members().into_iter();
+            members
+                .find(|member| member.peer == peer)
+                .map(|member| member.voter)
+        }
+
+        async fn until(&self, what: &str, at: usize, votes: Option<bool>) {
+            let late = self.world.elapsed() + Duration::from_secs(20);
+            while self.votes(at) != votes {
+                let explain = || self.groups[0].explain().to_string();
+                assert!(self.world.elapsed() < late, "not {what}: {}", explain());
+                self.world.sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+
+    #[test]
+    fn a_learner_that_lacks_a_command_by_now_makes_room_for_one_that_does_not() {
+        let world = World::new(1);
+        world.run(async {
+            let mut group = Mixed::new(&world).await;
+            let _old = group.join::<1>(3).await;
+            group.until("seated", 3, Some(false)).await;
+            group.call("take", 1).await.unwrap();
+            // Long before it would be for its silence.
+            group.until("dropped", 3, None).await;
+            for at in [4, 5] {
+                let _new = group.join::<2>(at).await;
+            }
+            group.until("a voter", 4, Some(true)).await;
+            group.until("a voter", 5, Some(true)).await;
+            assert_eq!(group.votes(3), None);
+            assert_eq!(group.call("take", 1).await.unwrap(), 98);
+        });
+    }
+
+    /// The command is used for the first time about when the learner becomes a voter: one of the two comes first.
+    #[test]
+    fn nobody_becomes_a_voter_who_lacks_what_is_just_used() {
+        let (mut used, mut voted) = (0, 0);
+        for seed in 0..12 {
+            let world = World::new(seed);
+            world.set_conditions(Conditions {
+                latency: Duration::from_millis(15),
+                ..Conditions::default()
+            });
+            world.run(async {
+                let mut group = Mixed::new(&world).await;
+                let _old = group.join::<1>(3).await;
+                group.until("seated", 3, Some(false)).await;
+                let _new = group.join::<2>(4).await;
+                group.until("seated", 4, Some(false)).await;
+                world
+                    .sleep(world.random_duration(Duration::from_millis(200)))
+                    .await;
+                let outcome = group.call("take", 1).await;
+                world.sleep(Duration::from_secs(5)).await;
+                match outcome {
+                    Ok(left) => {
+                        assert_eq!(left, 99);
+                        assert_eq!(group.votes(3), None, "seed {seed}");
+                        used += 1;
+                    }
+                    Err(GroupError::Unsupported(_)) => {
+                        voted += u32::from(group.votes(3) == Some(true))
+                    }
+                    Err(error) => panic!("seed {seed}: {error}"),
+                }
+            });
+        }
+        assert!(used > 0 && voted > 0, "{used} {voted}");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::groups::proto::versions::{MAX_METHODS, Methods};
+use crate::groups::proto::versions::MAX_METHODS;
 
 /// The numbers of the commands that were ever applied: whoever does not know one of them cannot apply the log.
 /// Empty where commands have no names.
@@ -42,10 +42,15 @@ impl Used {
         self.numbers.contains(&number)
     }
 
-    /// One that a member who knows `commands` could not apply.
-    pub(crate) fn missing_in(&self, commands: &Methods) -> Option<u64> {
+    /// One that a member who knows `commands`, ascending, could not apply.
+    pub(crate) fn missing_in(&self, commands: &[u64]) -> Option<u64> {
         let mut numbers = self.numbers.iter().copied();
-        numbers.find(|number| !commands.has(*number))
+        numbers.find(|number| commands.binary_search(number).is_err())
+    }
+
+    /// Whether no command with a name was applied.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
     }
 
     /// Whether it is as [`add`](Self::add) leaves it.
@@ -60,19 +65,16 @@ mod tests {
 
     #[test]
     fn each_is_remembered_once_and_not_without_end() {
-        let knows = |numbers: &[u64]| {
-            let methods = numbers.iter().map(|number| (*number, [0; 16]));
-            Methods::new(&methods.collect()).unwrap()
-        };
         let mut used = Used::default();
-        assert_eq!(used.missing_in(&knows(&[])), None);
+        assert!(used.is_empty());
+        assert_eq!(used.missing_in(&[]), None);
         for number in [7, 7, 3, 7] {
             used.add(number);
         }
-        assert!(used.has(3) && used.has(7) && !used.has(4));
-        assert_eq!(used.missing_in(&knows(&[])), Some(3));
-        assert_eq!(used.missing_in(&knows(&[3, 9])), Some(7));
-        assert_eq!(used.missing_in(&knows(&[3, 7])), None);
+        assert!(!used.is_empty() && used.has(3) && used.has(7) && !used.has(4));
+        assert_eq!(used.missing_in(&[]), Some(3));
+        assert_eq!(used.missing_in(&[3, 9]), Some(7));
+        assert_eq!(used.missing_in(&[3, 7]), None);
         for number in 0..2 * MAX_METHODS as u64 {
             used.add(number);
         }

@@ -6,9 +6,9 @@
 //! unknown one in its log; a voter that is away counts by what it was [heard](Heard) to know last. What stands in the
 //! way is in the [`Gaps`].
 //!
-//! Whom this member has never heard is taken to know the commands that were used before and nothing else. That
-//! follows: nobody is made a voter who does not know them, and none was used that a voter did not know. So a leader
-//! that cannot reach a voter does without it, as ever.
+//! Which voter this member has never heard is taken to know the commands that were used before and nothing else. That
+//! follows: nobody is made a voter who was not heard to know them all, whatever it knew when it became a learner, and
+//! none was used that a voter did not know. So a leader that cannot reach a voter does without it, as ever.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -67,11 +67,6 @@ impl Methods {
     /// Their numbers, ascending.
     pub(crate) fn numbers(&self) -> &Arc<[u64]> {
         &self.numbers
-    }
-
-    /// Whether there is one of this number.
-    pub(crate) fn has(&self, number: u64) -> bool {
-        self.numbers.binary_search(&number).is_ok()
     }
 
     fn iter(&self) -> impl Iterator<Item = (u64, Signature)> {
@@ -176,7 +171,6 @@ impl Heard {
     }
 
     /// The numbers of the commands that a member knows, ascending, if it was heard.
-    #[cfg(test)]
     pub(crate) fn commands(&self, member: &MemberId) -> Option<&Arc<[u64]>> {
         self.members.get(member)
     }

@@ -28,7 +28,7 @@ pub(crate) use quorum::{Death, quorum};
 pub(crate) use reason::Reason;
 pub(crate) use recover::{Loss, Replica, Waiting, refound};
 pub(crate) use silence::{Input, Silence};
-pub(crate) use view::{Facts, Membership, Options, Preference, Role, View};
+pub(crate) use view::{Facts, Membership, Options, Preference, Program, Role, View};
 #[cfg(test)]
 use {
     quorum::{Quorum, majority, provably_dead},

@@ -14,7 +14,7 @@ use std::{
 use super::{
     quorum::{Quorum, quorum},
     reason::Reason,
-    view::{Fate, HAND_OVER_PAUSE, HAND_OVER_TIME, LogId, Role, SPARES, View},
+    view::{Fate, HAND_OVER_PAUSE, HAND_OVER_TIME, LogId, Program, Role, SPARES, View},
 };
 use crate::id::{MemberId, PeerId};
 
@@ -279,10 +279,14 @@ fn ready(view: &View, doomed: &Doomed, reasons: &mut Vec<Reason>) -> Vec<MemberI
         }
         if !view.electable(&member) {
             reasons.push(Reason::NoDataDir(member));
+        } else if view.program(&member) == Program::Outdated {
+            reasons.push(Reason::OutdatedProgram(member));
         } else if let Some(&boot) = taken.get(&member.peer) {
             reasons.push(Reason::OtherBoot { member, boot });
         } else if view.fate(&member) != Fate::Live {
             reasons.push(Reason::Unheard { member, silent_for });
+        } else if view.program(&member) == Program::Unheard {
+            reasons.push(Reason::UnknownProgram(member));
         } else if !view.caught_up(&member) {
             reasons.push(match view.lag(&member) {
                 Some(entries) => Reason::Behind { member, entries },
@@ -421,16 +425,18 @@ fn lower(view: &View, excess: usize, draft: &mut Draft) {
     draft.evicted = evicted.copied().collect();
 }
 
-/// Learners that are gone.
+/// Learners that are gone, and those that lack a command that was used: they stop at it, and take the seat of another
+/// that could vote.
 fn drop_learners(view: &View) -> Option<Step> {
     let learners = view.membership.learners.iter().copied();
-    let gone = learners.filter(|m| view.fate(m) >= Fate::Silent);
+    let outdated = |m: &MemberId| view.program(m) == Program::Outdated;
+    let gone = learners.filter(|m| view.fate(m) >= Fate::Silent || outdated(m));
     let gone = gone.collect::<BTreeSet<_>>();
     (!gone.is_empty()).then_some(Step::DropLearners(gone))
 }
 
 /// Seats writers as learners: those who are to vote, and two spares. Who cannot ever vote gets a seat
-/// only where the spares leave one.
+/// only where the spares leave one, and who lacks a command that was used gets none.
 fn add_learners(view: &View, reasons: &mut Vec<Reason>) -> Option<Step> {
     let membership = &view.membership;
     let doomed = |m: &&MemberId| view.fate(m) < Fate::Silent;
@@ -441,7 +447,8 @@ fn add_learners(view: &View, reasons: &mut Vec<Reason>) -> Option<Step> {
     let taken = boots(members.iter().filter(gone));
     let mut candidates = Vec::new();
     for &member in view.facts.keys().filter(|m| !members.contains(m)) {
-        if !view.is_writer(&member) || view.fate(&member) != Fate::Live {
+        let outdated = view.program(&member) == Program::Outdated;
+        if !view.is_writer(&member) || view.fate(&member) != Fate::Live || outdated {
             continue;
         }
         match taken.get(&member.peer) {

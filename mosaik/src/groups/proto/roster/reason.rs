@@ -40,6 +40,12 @@ pub(crate) enum Reason {
     /// A writer without a data directory stays a learner in a durable group.
     #[error("{0} stays a learner: it has no data directory")]
     NoDataDir(MemberId),
+    /// A learner lacks a command that was used: as a voter it would stop at it.
+    #[error("{0} loses its seat: it does not know a command that was used; update it")]
+    OutdatedProgram(MemberId),
+    /// A learner has not said which commands it knows.
+    #[error("{0} has not said yet which commands it knows")]
+    UnknownProgram(MemberId),
     /// Another boot of the same peer is still in the membership and not known to be dead.
     #[error("{member} waits: boot {boot} of the same peer is a member and not known to be dead")]
     OtherBoot {

@@ -85,6 +85,17 @@ pub(crate) enum Preference {
     Prefer,
 }
 
+/// What is known of the program that a member runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Program {
+    /// It knows all commands that were used.
+    Current,
+    /// It has not said what it knows.
+    Unheard,
+    /// It lacks one: it cannot apply the log, and stops there.
+    Outdated,
+}
+
 /// What the leader knows of one member.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Facts {
@@ -107,6 +118,8 @@ pub(crate) struct Facts {
     pub(crate) preference: Preference,
     /// Whether its clock is right, or not known to be wrong.
     pub(crate) sound: bool,
+    /// The program that it runs.
+    pub(crate) program: Program,
 }
 
 /// The options of a group that bear on its roster.
@@ -254,6 +267,12 @@ impl View {
         })
     }
 
+    /// What is known of the program that a member runs.
+    pub(crate) fn program(&self, member: &MemberId) -> Program {
+        let facts = self.facts.get(member);
+        facts.map_or(Program::Unheard, |facts| facts.program)
+    }
+
     /// Entries that a member is behind the commit index; none while nothing is known to be on it.
     pub(crate) fn lag(&self, member: &MemberId) -> Option<u64> {
         let matched = self.facts.get(member)?.matched?;
@@ -285,7 +304,8 @@ impl View {
     /// the options ask for if that is.
     pub(crate) fn floor(&self) -> usize {
         let most = FEWEST.min(self.options.target());
-        let live = |member: &&MemberId| self.fate(member) == Fate::Live && self.electable(member);
+        let able = |m: &MemberId| self.membership.votes(m) || self.program(m) != Program::Outdated;
+        let live = |m: &&MemberId| self.fate(m) == Fate::Live && self.electable(m) && able(m);
         self.facts.keys().filter(live).take(most).count()
     }
 

@@ -52,6 +52,7 @@ fn live() -> Facts {
         leaving: false,
         preference: Preference::Neutral,
         sound: true,
+        program: Program::Current,
     }
 }
 

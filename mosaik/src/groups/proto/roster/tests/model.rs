@@ -3,7 +3,8 @@
 //!
 //! Raft is reduced to what bears on membership: an entry commits when a majority of each set of voters
 //! is reachable, takes effect when appended, and may be lost with its leader while uncommitted. Time is
-//! reduced to steps of silence; a crash goes unnoticed until time passes.
+//! reduced to steps of silence; a crash goes unnoticed until time passes. Of the commands there is one that some
+//! members do not know, and that is used once all voters do.
 
 use std::{
     collections::BTreeMap,
@@ -57,6 +58,8 @@ struct State {
     pending: Option<Pending>,
     /// Whether a silent voter was removed within `evict_after`.
     evicted: bool,
+    /// Whether the command that some do not know was used.
+    used: bool,
     crashes: u8,
     departures: u8,
     cuts: u8,
@@ -75,6 +78,8 @@ enum Action {
     CatchUp(MemberId),
     Propose,
     Commit,
+    /// A command is used that the members of the earlier version do not know.
+    Use,
     /// Time passes.
     Age,
 }
@@ -88,6 +93,8 @@ struct Group {
     crashes: u8,
     departures: u8,
     cuts: u8,
+    /// Those whose program is of an earlier version.
+    old: BTreeSet<PeerId>,
 }
 
 fn group(peers: u8, voters: u8, crashes: u8, departures: u8, cuts: u8) -> Group {
@@ -102,6 +109,7 @@ fn group(peers: u8, voters: u8, crashes: u8, departures: u8, cuts: u8) -> Group 
         crashes,
         departures,
         cuts,
+        old: BTreeSet::new(),
     }
 }
 
@@ -116,6 +124,21 @@ impl Group {
         self
     }
 
+    fn old(mut self, peers: &[u8]) -> Self {
+        self.old = set(peers).iter().map(|member| member.peer).collect();
+        self
+    }
+
+    /// Whether all who vote, or would if a change is lost, know all commands.
+    fn may_use(&self, state: &State) -> bool {
+        let before = state.pending.iter().map(|pending| &pending.from);
+        let mut voters = before
+            .chain([&state.membership])
+            .flat_map(Membership::configs)
+            .flatten();
+        voters.all(|member| !self.old.contains(&member.peer))
+    }
+
     fn facts(&self, state: &State, member: &MemberId, node: &Node) -> Facts {
         let leads = state.leader == Some(*member);
         Facts {
@@ -125,6 +148,11 @@ impl Group {
             superseded: node.superseded,
             departed: node.departed,
             leaving: node.leaving,
+            program: if state.used && self.old.contains(&member.peer) {
+                Program::Outdated
+            } else {
+                Program::Current
+            },
             ..live()
         }
     }
@@ -286,6 +314,7 @@ impl Model for Group {
             membership: membership(voters, BTreeSet::new()),
             pending: None,
             evicted: false,
+            used: false,
             crashes: self.crashes,
             departures: self.departures,
             cuts: self.cuts,
@@ -294,6 +323,9 @@ impl Model for Group {
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         benign(state, actions);
+        if !self.old.is_empty() && !state.used && state.confirmed() && self.may_use(state) {
+            actions.push(Action::Use);
+        }
         for (&member, node) in &state.nodes {
             if node.up && state.crashes > 0 {
                 actions.push(Action::Crash(member));
@@ -355,6 +387,7 @@ impl Model for Group {
                 state.membership.committed = true;
                 state.pending = None;
             }
+            Action::Use => state.used = true,
             Action::Age => {
                 state.evicted = false;
                 for node in state.nodes.values_mut() {
@@ -372,6 +405,13 @@ impl Model for Group {
             Property::always("one change at a time", one_at_a_time),
             Property::always("our own change never costs the quorum", keeps_quorum),
             Property::always("one boot of a peer votes for it", one_boot),
+            Property::always(
+                "voters know what was used",
+                |group: &Self, state: &State| !state.used || group.may_use(state),
+            ),
+            Property::sometimes("a command is used that not all know", |_, state: &State| {
+                state.used && !state.membership.learners.is_empty()
+            }),
             Property::sometimes("a lost voter is replaced", |_, state: &State| {
                 let voters = &state.membership.voters;
                 state.membership.committed && voters.iter().any(|m| m.boot > 1)
@@ -469,6 +509,10 @@ fn check(name: &str, group: &Group) {
     checker.assert_no_discovery("one change at a time");
     checker.assert_no_discovery("our own change never costs the quorum");
     checker.assert_no_discovery("one boot of a peer votes for it");
+    checker.assert_no_discovery("voters know what was used");
+    if !group.old.is_empty() {
+        checker.assert_any_discovery("a command is used that not all know");
+    }
     if group.crashes > 0 && !group.options.durable {
         checker.assert_any_discovery("a lost voter is replaced");
     }
@@ -532,6 +576,7 @@ fn is_benign(action: Action) -> bool {
             | Action::Leave(_)
             | Action::ShutDown(_)
             | Action::Cut(_)
+            | Action::Use
     )
 }
 
@@ -553,6 +598,13 @@ fn one_founder_that_grows() {
     check("volatile, 1 of 3", &group(3, 1, 1, 0, 0));
     check("durable, 1 of 3", &group(3, 1, 1, 0, 0).durable());
     check("volatile, 1 of 5", &group(5, 1, 0, 0, 0));
+}
+
+#[test]
+fn members_of_two_versions() {
+    check("volatile, 2 of 4, one old", &group(4, 2, 1, 0, 0).old(&[3]));
+    let durable = group(4, 3, 1, 0, 0).durable();
+    check("durable, 3 of 4, one old", &durable.old(&[4]));
 }
 
 #[test]

@@ -18,12 +18,18 @@ fn facts() -> impl Strategy<Value = Facts> {
         1 => Just(Preference::Avoid),
         1 => Just(Preference::Prefer)
     ];
+    let program = prop_oneof![
+        6 => Just(Program::Current),
+        1 => Just(Program::Unheard),
+        1 => Just(Program::Outdated)
+    ];
     let numbers = (silence, matched, preference);
     (
         numbers,
         rarely(),
         rarely(),
         (rarely(), rarely(), rarely(), rarely()),
+        program,
     )
         .prop_map(
             |(
@@ -31,6 +37,7 @@ fn facts() -> impl Strategy<Value = Facts> {
                 superseded,
                 departed,
                 (leaving, diskless, observes, wrong),
+                program,
             )| {
                 Facts {
                     role: if observes {
@@ -46,6 +53,7 @@ fn facts() -> impl Strategy<Value = Facts> {
                     leaving,
                     preference,
                     sound: !wrong,
+                    program,
                 }
             },
         )
@@ -135,6 +143,7 @@ fn check_voters(view: &View, change: &Change) {
     for member in promote {
         assert_eq!(view.fate(member), Fate::Live);
         assert!(view.electable(member) && view.caught_up(member));
+        assert_eq!(view.program(member), Program::Current);
         assert!(new.iter().filter(|m| m.peer == member.peer).count() == 1);
     }
     for member in remove {
@@ -257,7 +266,13 @@ proptest! {
     #[test]
     fn a_settled_roster_has_enough_voters(view in views()) {
         let mut view = view;
-        view.facts.values_mut().for_each(|f| f.matched = Some(COMMIT));
+        // All catch up, and say what they know.
+        for facts in view.facts.values_mut() {
+            facts.matched = Some(COMMIT);
+            if facts.program == Program::Unheard {
+                facts.program = Program::Current;
+            }
+        }
         // What is silent stays so.
         for _ in 0..12 {
             view = settle(&view);

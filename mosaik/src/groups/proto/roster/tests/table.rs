@@ -320,6 +320,35 @@ fn learners_that_are_gone_are_dropped() {
 }
 
 #[test]
+fn who_lacks_a_command_that_was_used_has_no_seat_and_no_vote() {
+    let outdated = |f: &mut Facts| f.program = Program::Outdated;
+    let drop = |peers: &[u8]| Some(Step::DropLearners(set(peers)));
+    let says = "n3 loses its seat: it does not know a command that was used; update it";
+    let old = view(&[1, 2], &[3]).with(n(3), outdated);
+    check(old.clone(), drop(&[3]), &[says]);
+    // Nor does it come back, or count among those who could vote.
+    let after = old.apply(&plan(&old).unwrap());
+    check(after.clone(), None, &[]);
+    assert_eq!(after.floor(), 2);
+    // Its place is another's, also that of one that is gone.
+    check(old.outside(&[4]), drop(&[3]), &[]);
+    let replaced = view(&[1, 2, 5], &[3, 4]).with(n(3), outdated);
+    let replaced = replaced.with(n(5), superseded);
+    check(replaced, voters(&[4], &[5], &[]), &[says]);
+    // Who has not said anything keeps its seat until it does.
+    let unheard = view(&[1, 2], &[3]).with(n(3), |f| f.program = Program::Unheard);
+    check(
+        unheard,
+        None,
+        &["n3 has not said yet which commands it knows"],
+    );
+    // A voter cannot be helped: it keeps its vote while it lives.
+    let voter = view(&[1, 2, 3], &[]).with(n(3), outdated);
+    check(voter.clone(), None, &[]);
+    assert_eq!(voter.floor(), 3);
+}
+
+#[test]
 fn fewer_voters_are_kept_when_the_options_say_so() {
     let lowered = |peers: &[u8], founders| {
         let mut view = view(peers, &[]).founders(founders);
