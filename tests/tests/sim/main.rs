@@ -10,6 +10,7 @@ mod groups;
 mod recover;
 mod rest;
 mod rollback;
+mod slow;
 mod streams;
 mod trio;
 mod world;

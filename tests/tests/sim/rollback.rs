@@ -25,7 +25,7 @@ async fn join(world: &World, host: &Host) -> Group<Counter> {
 }
 
 /// The groups of three hosts, once all vote.
-async fn founded(world: &World, hosts: &[Host]) -> Vec<Group<Counter>> {
+pub(crate) async fn founded(world: &World, hosts: &[Host]) -> Vec<Group<Counter>> {
     let mut groups = Vec::new();
     for host in hosts {
         groups.push(join(world, host).await);
@@ -38,7 +38,7 @@ async fn founded(world: &World, hosts: &[Host]) -> Vec<Group<Counter>> {
 }
 
 /// Who leads.
-fn leader(hosts: &[Host], groups: &[Group<Counter>]) -> usize {
+pub(crate) fn leader(hosts: &[Host], groups: &[Group<Counter>]) -> usize {
     let led = groups[0].leader().unwrap();
     hosts.iter().position(|host| host.peer() == led).unwrap()
 }

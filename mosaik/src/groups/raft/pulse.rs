@@ -210,19 +210,16 @@ pub(super) async fn beat(
             return;
         }
         let term = status.borrow().term;
-        // What is confirmed is as old as what was sent; that it is confirmed is news, however slow the disks are.
-        let (mut confirmed, mut active) = (status.borrow().confirmed, rt::now());
+        let mut followed = Followed::new(status.borrow().confirmed, rt::now());
         loop {
             let now = rt::now();
-            let alone = {
+            let (age, alone) = {
                 let status = status.borrow();
-                if status.confirmed != confirmed {
-                    (confirmed, active) = (status.confirmed, now);
-                }
                 let membership = status.membership.as_ref();
-                membership.is_some_and(Membership::one_votes)
+                let alone = membership.is_some_and(Membership::one_votes);
+                (followed.age(status.confirmed, now), alone)
             };
-            let silent = !alone && keeps_silent(now.duration_since(active), timing.election_max);
+            let silent = !alone && keeps_silent(age, timing.election_max);
             pulse.set_silent(silent);
             if !silent && !show(&server, &timing, &pulse, alone).await {
                 return;
@@ -263,7 +260,35 @@ async fn show(server: &Server, timing: &Timing, pulse: &Pulse, alone: bool) -> b
     }
 }
 
-/// Whether a leader that was last confirmed, or began to lead, so long ago keeps silent now: it does for two
+/// For how long a leader has not heard that a majority follows.
+///
+/// What is confirmed is as old as what was sent; that it is confirmed is news, however slow the disks are.
+#[derive(Debug)]
+struct Followed {
+    /// What was confirmed last.
+    confirmed: Option<Instant>,
+    /// When that was heard; or when it began to lead.
+    heard: Instant,
+}
+
+impl Followed {
+    fn new(confirmed: Option<Instant>, now: Instant) -> Self {
+        Self {
+            confirmed,
+            heard: now,
+        }
+    }
+
+    /// How long ago something was confirmed that was not before.
+    fn age(&mut self, confirmed: Option<Instant>, now: Instant) -> Duration {
+        if confirmed > self.confirmed {
+            (self.confirmed, self.heard) = (confirmed, now);
+        }
+        now.duration_since(self.heard)
+    }
+}
+
+/// Whether a leader that last heard it is followed, or began to lead, so long ago keeps silent now: it does for two
 /// leases, then beats for two, and so on.
 fn keeps_silent(age: Duration, lease: Duration) -> bool {
     let Some(alone) = age.checked_sub(lease) else {
@@ -329,6 +354,32 @@ async fn led_within(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_that_come_late_confirm_a_leader_as_long_as_they_come() {
+        let lease = Duration::from_millis(250);
+        let began = rt::now();
+        let at = |millis| began + Duration::from_millis(millis);
+        let mut followed = Followed::new(None, began);
+        assert!(keeps_silent(followed.age(None, at(250)), lease));
+        // Each is about what was sent two leases before.
+        for now in (500..5000).step_by(100) {
+            let age = followed.age(Some(at(now - 500)), at(now));
+            assert_eq!(age, Duration::ZERO);
+            let age = followed.age(Some(at(now - 500)), at(now + 90));
+            assert!(!keeps_silent(age, lease));
+        }
+        // They come no more; what is older, or nothing, is no news.
+        let silent = |followed: &mut Followed, confirmed, now| {
+            let age = followed.age(confirmed, at(now));
+            keeps_silent(age, lease)
+        };
+        assert!(!silent(&mut followed, Some(at(4400)), 5149));
+        assert!(silent(&mut followed, Some(at(4400)), 5150));
+        assert!(silent(&mut followed, Some(at(100)), 5151));
+        assert!(silent(&mut followed, None, 5152));
+        assert!(!silent(&mut followed, Some(at(4401)), 5153));
+    }
 
     #[test]
     fn a_leader_that_nobody_answers_is_silent_half_of_the_time() {

@@ -1,0 +1,65 @@
+//! Leaders whose followers answer late, as their disks are slow.
+
+use std::{cell::Cell, time::Duration};
+
+use futures::future::join_all;
+use mosaik::sim::World;
+
+use crate::rollback::{founded, leader};
+
+/// An answer waits for one sync or two: mostly longer than the 250 ms for which a leader's word holds.
+const SYNC: Duration = Duration::from_millis(200);
+
+/// What confirms it is mostly older than a lease when that arrives. It is followed all the same, and has to go on.
+#[test]
+fn a_leader_whose_followers_sync_slowly_stays_one_and_goes_on() {
+    for seed in 0..3 {
+        let world = World::new(seed);
+        world.run(async {
+            let hosts = world.make_hosts(3);
+            let groups = founded(&world, &hosts).await;
+            let leads = leader(&hosts, &groups);
+            let peer = hosts[leads].peer();
+            for (at, host) in hosts.iter().enumerate() {
+                if at != leads {
+                    host.disk().set_sync_latency(SYNC);
+                }
+            }
+            let (slowest_command, slowest_query) = (Cell::default(), Cell::default());
+            let end = world.elapsed() + Duration::from_secs(20);
+            let took = |slowest: &Cell<Duration>, began| {
+                slowest.set(slowest.get().max(world.elapsed() - began));
+            };
+            let client = |at: usize| {
+                let (group, world, slowest) = (groups[at % 3].clone(), &world, &slowest_command);
+                async move {
+                    while world.elapsed() < end {
+                        let began = world.elapsed();
+                        group.execute(1).await.unwrap();
+                        took(slowest, began);
+                    }
+                }
+            };
+            let reader = async {
+                while world.elapsed() < end {
+                    let began = world.elapsed();
+                    groups[leads].query(()).await.unwrap();
+                    took(&slowest_query, began);
+                    world.sleep(Duration::from_millis(7)).await;
+                }
+            };
+            let watcher = async {
+                while world.elapsed() < end {
+                    for group in &groups {
+                        assert_eq!(group.leader(), Some(peer), "seed {seed}");
+                    }
+                    world.sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::join!(join_all((0..9).map(client)), reader, watcher);
+            // Each waits for a few syncs at most, and never for a leader.
+            let slowest = slowest_command.get().max(slowest_query.get());
+            assert!(slowest < SYNC * 6, "seed {seed}: {slowest:?}");
+        });
+    }
+}
