@@ -12,6 +12,7 @@ mod dial;
 mod flush;
 pub(super) mod message;
 mod serve;
+mod presences;
 mod table;
 
 pub(super) use beats::Watched;

@@ -16,6 +16,7 @@ use super::{
     clocks::{self, Clocks},
     dial,
     flush::Echoes,
+    presences::Presences,
     proof, serve,
 };
 use crate::{
@@ -31,8 +32,6 @@ use crate::{
 const BACKLOG: usize = 16_384;
 /// How often at most the catalog is told of changes: with a thousand groups each costs something.
 const ANNOUNCE_PACE: Duration = Duration::from_millis(20);
-/// Groups that a peer may take part in, as far as this node remembers.
-const MAX_PRESENCES: usize = 4096;
 
 /// The bonds of a node. Clones share them.
 #[derive(Clone, Debug)]
@@ -68,8 +67,7 @@ struct State {
 #[derive(Debug)]
 struct Link {
     line: Line,
-    /// Groups that the peer takes part in, whether or not this node does.
-    presences: BTreeMap<GroupId, Presence>,
+    presences: Presences,
 }
 
 /// A connection whose control stream is open. Clones share it.
@@ -192,7 +190,7 @@ impl Bonds {
     /// Those of them whose peer is a writer of a group.
     pub(super) fn writers(&self) -> Vec<Line> {
         let state = self.state();
-        let writes = |link: &&Link| link.presences.values().any(|presence| presence.writer);
+        let writes = |link: &&Link| link.presences.writes();
         let links = state.links.values().filter(writes);
         links.map(|link| link.line.clone()).collect()
     }
@@ -271,6 +269,13 @@ impl Bonds {
             link.line.tell(Control::Present(link.own_presence(front)));
         }
     }
+        let catalog = self.catalog();
+        let group = front.group();
+        let takes_part = |peer| {
+            catalog
+                .get(&peer)
+                .is_some_and(|entry| entry.group(group).is_some())
+        };
 
     /// The other live peers.
     pub(crate) fn catalog(&self) -> Catalog {
@@ -278,6 +283,11 @@ impl Bonds {
     }
 
     /// The same, as they come and go.
+            } else if link.presences.forgot() && takes_part(link.line.connection.peer()) {
+                // It says all again that it said, and what is shared by now counts first.
+                debug!("a peer's part in a group was not remembered: connects anew");
+                let reason = "it takes part in more groups than are remembered";
+                link.line.connection.close(CloseCode::Done, reason);
     pub(crate) fn catalogs(&self) -> watch::Receiver<Catalog> {
         self.inner.discovery.snapshots()
     }
@@ -318,7 +328,7 @@ impl Bonds {
     pub(crate) fn tell_all(&self, group: GroupId, message: &Control) {
         let state = self.state();
         let links = state.links.values();
-        for link in links.filter(|link| link.presences.contains_key(&group)) {
+        for link in links.filter(|link| link.presences.has(&group)) {
             link.line.tell(message.clone());
         }
     }
@@ -343,7 +353,7 @@ impl Bonds {
         };
         let link = Link {
             line: line.clone(),
-            presences: BTreeMap::new(),
+            presences: Presences::default(),
         };
         // First, so that who is bonded is known by its clock.
         line.tell(self.inner.clocks.ask(line.connection.peer()));
@@ -390,7 +400,10 @@ impl Bonds {
         {
             front.shared().program().share(&mut presence.announced);
         }
-        link.remember(&message);
+        let takes_part = message
+            .group()
+            .is_some_and(|group| fronts.contains_key(&group));
+        link.presences.remember(&message, takes_part);
         line.hear();
         match message {
             Control::Clock(message) => {
@@ -415,25 +428,6 @@ impl Bonds {
 }
 
 impl Link {
-    /// Remembers in which groups the peer takes part, for groups that this node joins later.
-    fn remember(&mut self, message: &Control) {
-        match message {
-            Control::Present(presence) => {
-                let known = self.presences.contains_key(&presence.group);
-                if known || self.presences.len() < MAX_PRESENCES {
-                    self.presences.insert(presence.group, presence.clone());
-                }
-            }
-            Control::Absent { group, boot, .. } => {
-                let known = self.presences.get(group);
-                if known.is_some_and(|presence| presence.boot == *boot) {
-                    self.presences.remove(group);
-                }
-            }
-            _ => {}
-        }
-    }
-
     fn own_presence(&self, front: &Front) -> Presence {
         let prove = |boot| self.line.own_proof(front.key(), front.group(), boot);
         front.presence(prove)
