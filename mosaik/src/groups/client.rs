@@ -26,9 +26,10 @@ use tracing::debug;
 use super::{
     error::{GroupError, Refusal, Unavailable},
     machine::{Item, ItemReply},
-    proposer::{Failed, MAX_ITEM},
+    proposer::{Failed, Fate, MAX_ITEM},
     proto::{
         founding::charter::Epoch,
+        log_id::LogId,
         session::{Request, SessionId, WINDOW},
     },
     remote::{Answer, Unanswered},
@@ -36,7 +37,10 @@ use super::{
     shared::{Ended, Shared},
     status::GroupStatus,
 };
-use crate::rt::{self, lock, watch};
+use crate::{
+    id::PeerId,
+    rt::{self, lock, watch},
+};
 
 /// Commands of this node that are under way at once; more wait to be sent.
 const MAX_UNDER_WAY: usize = 2048;
@@ -133,6 +137,7 @@ impl Client {
             place: None,
             sends: 0,
             sent,
+            unsupported: None,
         };
         let mut routes = shared.routes();
         loop {
@@ -286,6 +291,8 @@ struct Attempt {
     place: Option<Place>,
     sends: u64,
     sent: Arc<AtomicBool>,
+    /// The command that a voter does not know, by what a later leader said, and the voter.
+    unsupported: Option<Box<(u64, PeerId)>>,
 }
 
 impl Attempt {
@@ -307,21 +314,38 @@ impl Attempt {
                 None => return Ok(None),
             },
         };
-        let item = Item::Commands {
-            request: place.request(),
-            count,
-            commands: commands.clone(),
-        };
+        let item = self.item(&place, count, commands);
+        let result = route.submit(item).await;
+        match self.judge(place, result)? {
+            Some((at, outputs)) => {
+                self.shared.progress().reach(at.index).await;
+                Ok(Some(outputs))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// What is to be sent.
+    fn item(&mut self, place: &Place, count: u32, commands: &Bytes) -> Item {
+        let request = place.request();
         self.sends += 1;
         self.sent.store(true, Ordering::Relaxed);
-        let result = route.submit(item).await;
+        if self.unsupported.is_some() {
+            return Item::Withdraw { request };
+        }
+        Item::Commands {
+            request,
+            count,
+            commands: commands.clone(),
+        }
+    }
+
+    /// What became of it. `None` says that something has to be sent again.
+    fn judge(&mut self, place: Place, result: Fate) -> Result<Option<(LogId, Bytes)>, GroupError> {
         let first = self.sends == 1;
         match result {
             Ok((at, reply)) => match reply {
-                ItemReply::Applied(outputs) => {
-                    self.shared.progress().reach(at.index).await;
-                    return Ok(Some(outputs));
-                }
+                ItemReply::Applied(outputs) => return Ok(Some((at, outputs))),
                 ItemReply::Panicked { command, message } => {
                     return Err(GroupError::Panicked { command, message });
                 }
@@ -332,26 +356,38 @@ impl Attempt {
                         return Err(GroupError::SessionExpired);
                     }
                     // It was sent once and not applied then: a new session may try.
-                    self.sends = 0;
-                    self.sent.store(false, Ordering::Relaxed);
+                    self.unsend();
                     return Ok(None);
                 }
                 ItemReply::Answered => return Err(GroupError::SessionExpired),
+                ItemReply::Withdrawn if let Some(lacks) = self.unsupported.take() => {
+                    return Err(self.shared.unsupported(lacks.0, lacks.1));
+                }
                 reply => debug!(?reply, "a command has to be sent again"),
             },
             Err(Failed::Malformed) if first => return Err(GroupError::Refused(Refusal::Machine)),
             Err(Failed::Unsupported { command, peer }) if first => {
                 return Err(self.shared.unsupported(command, peer));
             }
+            // It was sent before, and may have been applied then: the log decides.
+            Err(Failed::Unsupported { command, peer }) => {
+                debug!("a command is withdrawn");
+                self.unsupported = Some(Box::new((command, peer)));
+            }
             Err(failed @ (Failed::NotLeader { .. } | Failed::Busy)) if first => {
                 debug!(?failed, "a command is sent again");
-                self.sends = 0;
-                self.sent.store(false, Ordering::Relaxed);
+                self.unsend();
             }
             Err(failed) => debug!(?failed, "a command is sent again"),
         }
         self.place = Some(place);
         Ok(None)
+    }
+
+    /// What was sent was not applied, and never will be.
+    fn unsend(&mut self) {
+        self.sends = 0;
+        self.sent.store(false, Ordering::Relaxed);
     }
 }
 
@@ -430,7 +466,7 @@ async fn pause(routes: &mut watch::Receiver<Result<Option<Route>, Ended>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{id::PeerId, rt::Tasks};
+    use crate::rt::Tasks;
 
     #[tokio::test]
     async fn what_is_superseded_takes_no_commands_and_can_be_read() {
@@ -449,6 +485,61 @@ mod tests {
         shared.end(Ended::Closed);
         let read = Client::read(&shared).now_or_never();
         assert!(matches!(read, Some(Err(GroupError::Closed))), "{read:?}");
+    }
+
+    /// A command on its way to a group in which this client has a session.
+    fn attempt(tasks: &Tasks) -> (Attempt, Place) {
+        let shared = Shared::new("g", PeerId::from_bytes([1; 32]), Vec::new(), tasks);
+        let epoch = Epoch::from_bytes([1; 16]);
+        lock(&shared.client().session).id = Some((epoch, SessionId(1)));
+        let place = shared.client().allocate(&shared, epoch).unwrap();
+        let attempt = Attempt {
+            shared,
+            place: None,
+            sends: 0,
+            sent: Arc::default(),
+            unsupported: None,
+        };
+        (attempt, place)
+    }
+
+    #[tokio::test]
+    async fn what_is_not_supported_any_more_is_withdrawn_if_it_was_sent_before() {
+        let tasks = Tasks::new(tracing::Span::none());
+        let unsupported = || Failed::Unsupported {
+            command: 7,
+            peer: PeerId::from_bytes([2; 32]),
+        };
+        let at = LogId { term: 1, index: 9 };
+        let (mut first, place) = attempt(&tasks);
+        drop(first.item(&place, 1, &Bytes::new()));
+        let refused = first.judge(place, Err(unsupported()));
+        assert!(matches!(refused, Err(GroupError::Unsupported(_))));
+
+        // Lost on the way, then refused by another leader: whether the first was applied the log says.
+        let lost = || {
+            let (mut attempt, mut place) = attempt(&tasks);
+            for failed in [Failed::Unknown, unsupported(), Failed::Unknown] {
+                drop(attempt.item(&place, 1, &Bytes::new()));
+                assert!(attempt.judge(place, Err(failed)).unwrap().is_none());
+                place = attempt.place.take().unwrap();
+            }
+            let item = attempt.item(&place, 1, &Bytes::new());
+            let request = place.request();
+            assert_eq!(item, Item::Withdraw { request });
+            assert!(attempt.sent.load(Ordering::Relaxed));
+            (attempt, place)
+        };
+        let (mut one, place) = lost();
+        let outcome = one.judge(place, Ok((at, ItemReply::Withdrawn)));
+        let Err(GroupError::Unsupported(why)) = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(why.peer, PeerId::from_bytes([2; 32]));
+        let (mut other, place) = lost();
+        let outputs = Bytes::from_static(b"!");
+        let outcome = other.judge(place, Ok((at, ItemReply::Applied(outputs.clone()))));
+        assert_eq!(outcome.unwrap(), Some((at, outputs)));
     }
 
     #[tokio::test]

@@ -28,7 +28,8 @@ pub enum GroupError {
     #[error("too much is under way; the command was not applied")]
     Busy,
     /// The command is not applied, and neither is the rest of its batch: a voter runs a version of the program that
-    /// does not know it. Update that member, or wait until it was; commands that all voters know go on meanwhile.
+    /// does not know it. Update that member, or wait until it was; commands that all voters know go on meanwhile. Of
+    /// one that was sent before and lost on the way, the log says that it never will be applied.
     #[error("{0}")]
     Unsupported(Box<Unsupported>),
     /// The command panicked on every replica, and changed nothing. Fix the command.

@@ -179,19 +179,17 @@ impl Applier {
                 request,
                 count,
                 commands,
-            } => match state.sessions.begin(request) {
-                Verdict::Apply if state.superseded.is_some() => ItemReply::Superseded,
-                Verdict::Apply if state.sessions.is_full(request.session) => ItemReply::Ahead,
-                Verdict::Apply => {
+            } => match self.begin(id.index, request)? {
+                Some(reply) => reply,
+                None if self.state.sessions.is_full(request.session) => ItemReply::Ahead,
+                None => {
                     let reply = self.apply_batch(id, place, request, count, &commands)?;
                     return Ok((reply, Some(request)));
                 }
-                Verdict::Repeat(answer) => {
-                    ItemReply::decode(&answer).map_err(|error| Halt::malformed(id.index, &error))?
-                }
-                Verdict::Answered => ItemReply::Answered,
-                Verdict::Expired => ItemReply::Expired,
-                Verdict::Ahead => ItemReply::Ahead,
+            },
+            Item::Withdraw { request } => match self.begin(id.index, request)? {
+                Some(reply) => reply,
+                None => return Ok((ItemReply::Withdrawn, Some(request))),
             },
             Item::Verdict { winner } => {
                 self.settle_conflict(*winner);
@@ -199,6 +197,20 @@ impl Applier {
             }
         };
         Ok((reply, None))
+    }
+
+    /// What a batch is answered without being applied, if so.
+    fn begin(&mut self, index: u64, request: Request) -> Result<Option<ItemReply>, Halt> {
+        Ok(Some(match self.state.sessions.begin(request) {
+            Verdict::Apply if self.state.superseded.is_some() => ItemReply::Superseded,
+            Verdict::Apply => return Ok(None),
+            Verdict::Repeat(answer) => {
+                ItemReply::decode(&answer).map_err(|error| Halt::malformed(index, &error))?
+            }
+            Verdict::Answered => ItemReply::Answered,
+            Verdict::Expired => ItemReply::Expired,
+            Verdict::Ahead => ItemReply::Ahead,
+        }))
     }
 
     fn apply_batch(

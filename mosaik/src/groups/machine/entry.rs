@@ -69,6 +69,11 @@ pub(crate) enum Item {
         /// Which.
         winner: Box<Charter>,
     },
+    /// A batch that may have been applied shall not be, unless it was.
+    Withdraw {
+        /// The batch.
+        request: Request,
+    },
 }
 
 /// What an item gets.
@@ -99,6 +104,8 @@ pub(crate) enum ItemReply {
     Superseded,
     /// The verdict is part of the log.
     Verdict,
+    /// The batch was not applied, and never will be.
+    Withdrawn,
 }
 
 impl Item {
@@ -107,7 +114,7 @@ impl Item {
         let bytes = match self {
             Self::Commands { commands, .. } => commands.len(),
             Self::Verdict { winner } => winner.founders.len() * size_of::<PeerId>() * 2,
-            Self::Open { .. } | Self::Close { .. } => 0,
+            Self::Open { .. } | Self::Close { .. } | Self::Withdraw { .. } => 0,
         };
         size_of::<Self>() + bytes
     }

@@ -84,6 +84,36 @@ fn a_batch_is_applied_once() {
 }
 
 #[test]
+fn what_is_withdrawn_is_never_applied_unless_it_was() {
+    let (journal, mut replica) = (Journal::default(), fresh());
+    let mut apply = |item| replica.apply(&journal.push(vec![item])).unwrap().remove(0);
+    apply(open());
+    let a = session(0, 0);
+    let withdraw = |sequence| Item::Withdraw {
+        request: request(a, sequence, 0),
+    };
+    let add = |sequence| commands_of(request(a, sequence, 0), &[Add(1, 5)]);
+    let added = applied(&[Output::Number(5)]);
+    assert_eq!(apply(add(0)), added);
+    for item in [withdraw(0), add(0), withdraw(0)] {
+        assert_eq!(apply(item), added);
+    }
+    for item in [withdraw(1), add(1), withdraw(1), add(1)] {
+        assert_eq!(apply(item), ItemReply::Withdrawn);
+    }
+    let answered = Item::Withdraw {
+        request: request(a, 0, 0),
+    };
+    assert_eq!(apply(commands_of(request(a, 2, 2), &[])), applied(&[]));
+    assert_eq!(apply(answered), ItemReply::Answered);
+    let nobody = Item::Withdraw {
+        request: request(session(9, 9), 0, 0),
+    };
+    assert_eq!(apply(nobody), ItemReply::Expired);
+    assert_eq!(replica.tally().sums, BTreeMap::from([(1, 5)]));
+}
+
+#[test]
 fn sessions_expire_by_uptime() {
     let (journal, mut replica) = (Journal::default(), fresh());
     let mut apply = |uptime, item| {
