@@ -428,7 +428,7 @@ impl Front {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde::Deserialize;
 
     use super::*;
@@ -444,7 +444,7 @@ mod tests {
 
     /// A state that holds nothing.
     #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-    struct Nothing;
+    pub(in crate::groups) struct Nothing;
 
     impl StateMachine for Nothing {
         type Command = ();

@@ -108,7 +108,7 @@ pub(crate) enum OpenError {
 
 impl Bonds {
     /// Opens a stream to a peer with which this node need share no group, connecting to it if need be; returns its
-    /// control stream too, by which the two prove things to each other.
+    /// control stream too, by which the two prove things to each other, and which keeps the connection open.
     pub(crate) async fn open_to(
         &self,
         peer: PeerId,
@@ -116,7 +116,7 @@ impl Bonds {
     ) -> Result<(Line, Halves), OpenError> {
         let entry = self.catalog().get(&peer).ok_or(OpenError::Unknown)?;
         let connection = self.pool().connect(entry.addr()).await?;
-        let line = self.line_of(&connection).await?;
+        let line = self.line_of(&connection).await?.in_use();
         let mut link = Link::<Header, ()>::open(&connection, MAX_HEADER).await?;
         link.tx.send(header).await?;
         Ok((line, link.into_halves()))

@@ -10,9 +10,10 @@ mod beats;
 mod clocks;
 mod dial;
 mod flush;
+mod idle;
 pub(super) mod message;
-mod serve;
 mod presences;
+mod serve;
 mod table;
 
 pub(super) use beats::Watched;

@@ -96,7 +96,8 @@ async fn stream(
             return Ok(());
         }
     };
-    let line = || bonds.line(connection);
+    // Kept until this ends.
+    let line = bonds.line(connection).map(Line::in_use);
     if let Some(front) = bonds.front(&group) {
         match header {
             Header::Group(header)
@@ -105,10 +106,10 @@ async fn stream(
             {
                 return front.serve(header, halves).await;
             }
-            Header::Client { .. } if let Some(line) = line() => {
+            Header::Client { .. } if let Some(line) = line.clone() => {
                 return front.serve_client(line, halves).await;
             }
-            Header::Order { .. } if let Some(line) = line() => {
+            Header::Order { .. } if let Some(line) = line.clone() => {
                 return operate::obey(&front, &line, halves).await;
             }
             Header::Report { .. } => return operate::report(&front, halves).await,

@@ -16,6 +16,7 @@ use super::{
     clocks::{self, Clocks},
     dial,
     flush::Echoes,
+    idle::{self, Use, Uses},
     presences::Presences,
     proof, serve,
 };
@@ -82,9 +83,18 @@ pub(crate) struct Line {
     pub(super) echoes: Echoes,
     /// In which groups the other end may take part.
     pub(crate) admissions: Arc<Admissions>,
+    pub(super) uses: Uses,
+    /// Keeps the connection open, if this was made for a use of it.
+    in_use: Option<Arc<Use>>,
 }
 
 impl Line {
+    /// The same, which keeps the connection open.
+    pub(super) fn in_use(mut self) -> Self {
+        self.in_use = Some(Arc::new(self.uses.begin()));
+        self
+    }
+
     /// When the other end last said something.
     pub(crate) fn heard(&self) -> Instant {
         *lock(&self.heard)
@@ -146,6 +156,7 @@ impl Bonds {
         tasks.spawn(beats::run(bonds.clone()));
         tasks.spawn(clocks::run(bonds.clone()));
         tasks.spawn(admission::run(bonds.clone()));
+        tasks.spawn(idle::run(bonds.clone()));
         tasks.spawn(bonds.clone().announce_changes());
         bonds
     }
@@ -185,6 +196,21 @@ impl Bonds {
     pub(super) fn lines(&self) -> Vec<Line> {
         let state = self.state();
         state.links.values().map(|link| link.line.clone()).collect()
+    }
+
+    /// Those of them whose peer shares no group with this node.
+    pub(super) fn unshared(&self) -> Vec<Line> {
+        let catalog = self.catalog();
+        let state = self.state();
+        let shares = |peer: &PeerId, link: &Link| {
+            let entry = catalog.get(peer);
+            state.fronts.iter().any(|(group, front)| {
+                link.presences.has(group) || entry.as_ref().is_some_and(|entry| front.wants(entry))
+            })
+        };
+        let links = state.links.iter();
+        let links = links.filter(|(peer, link)| !shares(peer, link));
+        links.map(|(_, link)| link.line.clone()).collect()
     }
 
     /// Those of them whose peer is a writer of a group.
@@ -237,6 +263,13 @@ impl Bonds {
 
     /// Takes part in a group: says so to all who are connected, and hears of those who do.
     pub(crate) fn add(&self, front: &Arc<Front>) {
+        let catalog = self.catalog();
+        let group = front.group();
+        let takes_part = |peer| {
+            catalog
+                .get(&peer)
+                .is_some_and(|entry| entry.group(group).is_some())
+        };
         let mut state = self.state();
         state.fronts.insert(front.group(), front.clone());
         for link in state.links.values_mut() {
@@ -244,6 +277,11 @@ impl Bonds {
             if let Some(presence) = link.presences.get_mut(&front.group()) {
                 front.shared().program().share(&mut presence.announced);
                 front.present(&link.line, presence);
+            } else if link.presences.forgot() && takes_part(link.line.connection.peer()) {
+                // It says all again that it said, and what is shared by now counts first.
+                debug!("a peer's part in a group was not remembered: connects anew");
+                let reason = "it takes part in more groups than are remembered";
+                link.line.connection.close(CloseCode::Done, reason);
             }
         }
         drop(state);
@@ -269,13 +307,6 @@ impl Bonds {
             link.line.tell(Control::Present(link.own_presence(front)));
         }
     }
-        let catalog = self.catalog();
-        let group = front.group();
-        let takes_part = |peer| {
-            catalog
-                .get(&peer)
-                .is_some_and(|entry| entry.group(group).is_some())
-        };
 
     /// The other live peers.
     pub(crate) fn catalog(&self) -> Catalog {
@@ -283,11 +314,6 @@ impl Bonds {
     }
 
     /// The same, as they come and go.
-            } else if link.presences.forgot() && takes_part(link.line.connection.peer()) {
-                // It says all again that it said, and what is shared by now counts first.
-                debug!("a peer's part in a group was not remembered: connects anew");
-                let reason = "it takes part in more groups than are remembered";
-                link.line.connection.close(CloseCode::Done, reason);
     pub(crate) fn catalogs(&self) -> watch::Receiver<Catalog> {
         self.inner.discovery.snapshots()
     }
@@ -350,6 +376,8 @@ impl Bonds {
             heard: Arc::new(Mutex::new(rt::now())),
             echoes: Echoes::default(),
             admissions: Arc::new(admissions),
+            uses: Uses::default(),
+            in_use: None,
         };
         let link = Link {
             line: line.clone(),
