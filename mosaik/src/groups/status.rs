@@ -47,6 +47,8 @@ pub(crate) struct GroupStatus {
     pub(crate) resting: bool,
     /// What is wrong with this member's clock, and what follows.
     pub(crate) clock: Option<String>,
+    /// Why a snapshot is not written yet: the disk has no room for it.
+    pub(crate) full: Option<String>,
     /// How fast the group notices that its leader is gone, once there is a charter.
     pub(crate) timing: Option<Timing>,
     /// Times that the replica was rebuilt.
@@ -125,6 +127,9 @@ impl fmt::Display for GroupExplanation {
         }
         if let Some(clock) = &status.clock {
             writeln!(f, "  {clock}")?;
+        }
+        if let Some(full) = &status.full {
+            writeln!(f, "  {full}")?;
         }
         if let Some(timing) = status.timing.filter(|timing| *timing != Timing::default()) {
             writeln!(f, "  timing: {timing}")?;

@@ -5,6 +5,7 @@ mod deaf;
 mod delivery;
 mod discovery;
 mod distance;
+mod export;
 mod gaps;
 mod groups;
 mod recover;

@@ -54,12 +54,21 @@ impl Driver {
             rollbacks: self.rollbacks.clone(),
             resting: self.is_resting(),
             clock: self.clock_trouble(),
+            full: self.full(),
             timing: self
                 .running
                 .as_ref()
                 .map(|running| running.charter().timing),
         };
         self.parts.shared.set_status(status);
+    }
+
+    /// What the disk has no room for, and what follows.
+    fn full(&self) -> Option<String> {
+        let why = self.running.as_ref()?.machine().full?;
+        Some(format!(
+            "no room for a snapshot of the state, so the log grows until there is; make some: {why}"
+        ))
     }
 
     fn term(&self) -> Option<u64> {

@@ -9,6 +9,7 @@ use super::{
     ctx::LAST_MOMENT,
     entry::{Check, ENTRY_FORMAT, Entry, Item, ItemReply, MAX_ITEMS},
     hosted::{ApplyError, CheckError, Encode, Machine},
+    image::Image,
     state::{MAX_INDEX, State, Superseded},
     used::Used,
 };
@@ -333,6 +334,12 @@ impl Applier {
                 encode(write)
             }),
         })
+    }
+
+    /// The user's state as it is, to be read elsewhere; `None` if nothing was applied.
+    pub(crate) fn image(&self) -> Option<Image> {
+        let last = self.state.last.filter(|_| !self.broken)?;
+        Some(Image::new(last, self.machine.snapshot()))
     }
 
     /// Prepares to take the state of a snapshot: what it returns takes its content, takes long, and may run

@@ -61,7 +61,7 @@ pub(crate) enum Halt {
         /// What is wrong.
         reason: String,
     },
-    /// The disk is full or broken, or the state's type cannot be encoded: see to it.
+    /// The disk is broken, or the state's type cannot be encoded: see to it.
     #[error("a snapshot cannot be made: {reason}")]
     Snapshot {
         /// What is wrong.

@@ -17,8 +17,8 @@ use crate::wire::{self, DecodeError};
 /// Bytes that are kept of a panic's message: 1 KiB.
 pub(super) const MAX_MESSAGE: usize = 1024;
 
-/// Writes a snapshot that was taken.
-pub(crate) type Encode = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
+/// Writes a snapshot that was taken, as often as is wanted.
+pub(crate) type Encode = Box<dyn Fn(&mut dyn io::Write) -> io::Result<()> + Send>;
 /// Puts the state of an encoded snapshot in the place of the one that is there.
 pub(crate) type Restore = Box<dyn FnOnce(&[u8]) -> Result<(), RestoreError> + Send>;
 
@@ -297,12 +297,13 @@ impl<M: Application> Machine for Hosted<M> {
     fn snapshot(&self) -> Encode {
         let taken = guarded(|| self.shared.read().state.image());
         Box::new(move |write| {
-            let panicked =
-                |message| io::Error::other(format!("taking a snapshot panicked: {message}"));
-            let snapshot = taken.map_err(panicked)?;
+            let panicked = |message: &String| {
+                io::Error::other(format!("taking a snapshot panicked: {message}"))
+            };
+            let snapshot = taken.as_ref().map_err(panicked)?;
             let mut sink = Sink { write, error: None };
-            let encoded = guarded(|| postcard::to_io(&snapshot, &mut sink).map(drop));
-            match encoded.map_err(panicked)? {
+            let encoded = guarded(|| postcard::to_io(snapshot, &mut sink).map(drop));
+            match encoded.map_err(|message| panicked(&message))? {
                 Ok(()) => Ok(()),
                 Err(error) => Err(sink.error.unwrap_or_else(|| {
                     let text = format!("a snapshot cannot be encoded: {error}");

@@ -15,6 +15,7 @@ mod entry;
 mod file;
 mod halt;
 mod hosted;
+mod image;
 mod interface;
 mod program;
 mod receive;
@@ -37,13 +38,14 @@ pub(crate) use halt::Halt;
 #[doc(hidden)]
 pub use hosted::Here;
 pub(crate) use hosted::{CheckError, Hosted, Local, Machine, QueryError};
+pub(crate) use image::{Image, Parts};
 #[doc(hidden)]
 pub use interface::{Interface, number};
 pub(crate) use program::Program;
-pub(crate) use snapshot::{CHECK_LEN, CHUNK, Header, Snapshot};
+pub(crate) use snapshot::{CHUNK, Header, Snapshot};
 pub(crate) use state::Superseded;
 pub use state_machine::StateMachine;
-pub(crate) use store::Store;
+pub(crate) use store::{Store, Unwritten};
 pub(crate) use used::Used;
 #[cfg(test)]
 pub(crate) use {applier::Interrupted, entry::MAX_ITEMS, receive::Receiving, state::DIGEST_EVERY};

@@ -5,10 +5,7 @@ use std::{fmt, io, path::Path, sync::Arc};
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    file::SnapshotFile,
-    state::{MAX_INDEX, State},
-};
+use super::{file::SnapshotFile, state::MAX_INDEX};
 use crate::{
     groups::proto::{founding::charter::Epoch, log_id::LogId},
     id::GroupId,
@@ -199,31 +196,6 @@ impl Snapshot {
         .await
     }
 
-    /// Where the user's state begins in all that it holds.
-    pub(crate) async fn application_at(&self) -> io::Result<u64> {
-        let inner = self.inner.clone();
-        rt::blocking(move || {
-            let mut content = Vec::new();
-            let mut enough = 0;
-            for n in 0..inner.header.chunks {
-                let chunk = inner.read(n)?;
-                let payload = chunk.len().saturating_sub(CHECK_LEN);
-                content.extend_from_slice(chunk.get(..payload).unwrap_or_default());
-                if content.len() < enough && n + 1 < inner.header.chunks {
-                    continue;
-                }
-                if let Some(length) = State::length(&content) {
-                    return Ok(length as u64);
-                }
-                // So that a large one is not decoded once a chunk.
-                enough = content.len().saturating_mul(2);
-            }
-            let text = "a snapshot does not begin with the state of a group";
-            Err(io::Error::new(io::ErrorKind::InvalidData, text))
-        })
-        .await
-    }
-
     /// What makes the name of its file; 0 in memory.
     pub(super) fn name(&self) -> u64 {
         match &self.inner.place {
@@ -316,46 +288,5 @@ impl<P: FnMut(u64, Bytes) -> io::Result<()>> io::Write for Chunker<P> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire;
-
-    /// A snapshot in memory that holds these bytes.
-    fn snapshot(content: &[u8]) -> Snapshot {
-        let header = Header {
-            version: SNAPSHOT_FORMAT,
-            group: GroupId::from_name("g"),
-            epoch: Epoch::from_bytes([1; 16]),
-            last: LogId { term: 1, index: 1 },
-            membership: Bytes::new(),
-            membership_at: None,
-            chunks: content.len().div_ceil(CHUNK) as u64,
-            bytes: content.len() as u64,
-            digest: [0; 32],
-        };
-        let chunks = content.chunks(CHUNK).zip(0..);
-        let chunks = chunks.map(|(chunk, n)| [chunk, &check(n, chunk)].concat().into());
-        Snapshot::new(header, Place::Memory(chunks.collect()))
-    }
-
-    #[tokio::test]
-    async fn the_state_of_the_application_is_found_behind_that_of_the_group() {
-        for (own, application) in [(0, 0), (0, 1), (10, CHUNK), (CHUNK, 3), (5 * CHUNK, CHUNK)] {
-            let state = State {
-                membership: vec![7; own].into(),
-                ..State::default()
-            };
-            let state = wire::encode(&state).unwrap();
-            let content = [&state[..], &vec![0xff; application]].concat();
-            let found = snapshot(&content).application_at().await.unwrap();
-            assert_eq!(found, state.len() as u64, "{own} {application}");
-            let cut = snapshot(&state[..state.len() - 1]);
-            let error = cut.application_at().await.unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-        }
     }
 }

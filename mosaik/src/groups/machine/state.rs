@@ -65,12 +65,6 @@ impl State {
         Ok(state)
     }
 
-    /// Length of the state besides the user's that `content` begins with; nothing if there is more of it.
-    pub(super) fn length(content: &[u8]) -> Option<usize> {
-        let decoded: Result<(Self, &[u8]), _> = postcard::take_from_bytes(content);
-        decoded.ok().map(|(_, rest)| content.len() - rest.len())
-    }
-
     /// Whether a snapshot with this header can hold it.
     pub(super) fn is_that_of(&self, header: &Header) -> bool {
         self.last == Some(header.last)

@@ -1,7 +1,7 @@
 //! Where the snapshots of a group are kept.
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -58,6 +58,26 @@ pub(super) struct State {
     replaced: Vec<Current>,
     /// One that was not received to its end.
     pub(super) partial: Option<Incoming>,
+}
+
+/// A snapshot that was not written.
+pub(crate) struct Unwritten {
+    /// What it was to hold.
+    pub(crate) frozen: Frozen,
+    /// Why.
+    pub(crate) error: io::Error,
+}
+
+impl From<Unwritten> for io::Error {
+    fn from(unwritten: Unwritten) -> Self {
+        unwritten.error
+    }
+}
+
+impl fmt::Debug for Unwritten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Unwritten").field(&self.error).finish()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -143,44 +163,22 @@ impl Store {
     }
 
     /// Writes a snapshot. It counts once it is [published](Self::publish).
-    pub(crate) async fn write(&self, frozen: Frozen) -> io::Result<Snapshot> {
+    ///
+    /// # Errors
+    /// When it cannot be encoded, or the disk fails. Nothing is left of it then: what was frozen can be written anew.
+    pub(crate) async fn write(&self, frozen: Frozen) -> Result<Snapshot, Unwritten> {
         self.shared.sweep().await;
         let shared = self.shared.clone();
-        rt::blocking(move || {
-            let header = |(chunks, bytes, digest)| {
-                let header = Header {
-                    version: SNAPSHOT_FORMAT,
-                    group: shared.group,
-                    epoch: shared.epoch,
-                    last: frozen.last,
-                    membership: frozen.membership,
-                    membership_at: frozen.membership_at,
-                    chunks,
-                    bytes,
-                    digest,
-                };
-                let verified = header.verify(shared.group, shared.epoch);
-                verified.map(|()| header).map_err(io::Error::other)
-            };
-            if let Some(dir) = &shared.dir {
-                let draft = Draft::create(dir, shared.group, &shared.litter)?;
-                let mut chunker = Chunker::new(|n, chunk: Bytes| draft.write(n, &chunk));
-                (frozen.encode)(&mut chunker)?;
-                let header = header(chunker.finish()?)?;
-                let file = draft.finish(&header)?;
-                Ok(Snapshot::new(header, Place::File(Arc::new(file))))
-            } else {
-                let mut chunks = Vec::new();
-                let mut chunker = Chunker::new(|_, chunk| {
-                    chunks.push(chunk);
-                    Ok(())
-                });
-                (frozen.encode)(&mut chunker)?;
-                let header = header(chunker.finish()?)?;
-                Ok(Snapshot::new(header, Place::Memory(chunks)))
-            }
+        let written = rt::blocking(move || match shared.write(&frozen) {
+            Ok(snapshot) => Ok(snapshot),
+            Err(error) => Err(Unwritten { frozen, error }),
         })
-        .await
+        .await;
+        if written.is_err() {
+            // What there is of it would take the room that others need.
+            self.shared.sweep().await;
+        }
+        written
     }
 
     /// Begins to receive the snapshot with this header, or goes on with it: only if the headers are equal.
@@ -247,6 +245,41 @@ impl Store {
 impl Shared {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+
+    fn write(&self, frozen: &Frozen) -> io::Result<Snapshot> {
+        let header = |(chunks, bytes, digest)| {
+            let header = Header {
+                version: SNAPSHOT_FORMAT,
+                group: self.group,
+                epoch: self.epoch,
+                last: frozen.last,
+                membership: frozen.membership.clone(),
+                membership_at: frozen.membership_at,
+                chunks,
+                bytes,
+                digest,
+            };
+            let verified = header.verify(self.group, self.epoch);
+            verified.map(|()| header).map_err(io::Error::other)
+        };
+        if let Some(dir) = &self.dir {
+            let draft = Draft::create(dir, self.group, &self.litter)?;
+            let mut chunker = Chunker::new(|n, chunk: Bytes| draft.write(n, &chunk));
+            (frozen.encode)(&mut chunker)?;
+            let header = header(chunker.finish()?)?;
+            let file = draft.finish(&header)?;
+            Ok(Snapshot::new(header, Place::File(Arc::new(file))))
+        } else {
+            let mut chunks = Vec::new();
+            let mut chunker = Chunker::new(|_, chunk| {
+                chunks.push(chunk);
+                Ok(())
+            });
+            (frozen.encode)(&mut chunker)?;
+            let header = header(chunker.finish()?)?;
+            Ok(Snapshot::new(header, Place::Memory(chunks)))
+        }
     }
 
     /// Makes `snapshot` the current one unless there is one as new; returns the current one.

@@ -17,7 +17,7 @@ use crate::{
         bonds::Line,
         error::Refusal,
         front::Front,
-        machine::{CHECK_LEN, CHUNK, Snapshot},
+        machine::{CHUNK, Parts},
         options,
         remote::End,
     },
@@ -26,10 +26,8 @@ use crate::{
     transport::{Link, LinkError},
 };
 
-/// How long a member may take to write a snapshot of its state.
-const SNAPSHOT: Duration = Duration::from_secs(600);
-/// How often it is asked for one again until there is one that is new enough.
-const AGAIN: Duration = Duration::from_millis(250);
+/// How long a member may take to have its state ready.
+const IMAGE: Duration = Duration::from_secs(600);
 /// How long an export may stand still.
 const PROGRESS: Duration = Duration::from_secs(30);
 
@@ -43,9 +41,9 @@ pub enum NoExport {
     /// Ask a voter or a learner: see [`Groups::report`].
     #[error("it only follows the group; ask a voter or a learner")]
     Follower,
-    /// Try again, or ask another member.
-    #[error("it took no snapshot: {0}")]
-    Snapshot(String),
+    /// See to what the text says, or ask another member. Nothing happened to this one.
+    #[error("its state cannot be had: {0}")]
+    Image(String),
 }
 
 /// Why a state was not exported.
@@ -80,7 +78,9 @@ impl Groups {
     /// a charter that was superseded. Without `at`, a voter or learner is asked that is up to date. Proves to know the
     /// group's key, if it has one.
     ///
-    /// The member takes a snapshot for it, which keeps its commands waiting as long as any snapshot does.
+    /// The member's commands wait as long for it as for any snapshot. Nothing is written to its disk, so that it can
+    /// be had where that is full, and nothing that fails does any harm to the member. While the state is read it is
+    /// kept as it was, and encoded up to nine times.
     ///
     /// # Errors
     /// See [`ExportError`].
@@ -107,7 +107,7 @@ impl Groups {
         let ordered = ask::order(bonds, at, What::Export, &key, group);
         let ordered = rt::timeout(ask::TIMEOUT, ordered).await;
         let (line, mut link) = ordered.unwrap_or(Err(Unanswered::TimedOut))?;
-        let answer = rt::timeout(SNAPSHOT + ask::TIMEOUT, link.rx.recv()).await;
+        let answer = rt::timeout(IMAGE + ask::TIMEOUT, link.rx.recv()).await;
         let answer = answer.map_err(|_| Unanswered::TimedOut)?;
         match answer.map_err(|error| Unanswered::link(&error))? {
             Some(Answer::Exporting { header, proof }) => {
@@ -229,82 +229,56 @@ pub(super) async fn send(
             Ok(None) => return link.tx.finish().await,
             // The operator sees that there is no end.
             Err(error) => {
-                tracing::warn!(%error, "a snapshot cannot be read for an export");
+                tracing::warn!(%error, "a state cannot be read for an export");
                 return Ok(());
             }
         }
     }
 }
 
-/// The state of the application in a snapshot, chunk by chunk.
+/// The state of a member, chunk by chunk.
+#[derive(Debug)]
 struct Chunks {
-    snapshot: Snapshot,
-    next: u64,
-    /// Bytes of the next chunk that are not the application's.
-    skip: usize,
+    parts: Parts,
+    /// What is left of the part that was read last.
+    rest: Bytes,
 }
 
 impl Chunks {
     /// Takes the state of what runs here, as it is now.
     async fn take(front: &Front) -> Result<(ExportHeader, Self), NoExport> {
-        let taken = rt::timeout(SNAPSHOT, snapshot(front)).await;
-        let late = || NoExport::Snapshot(format!("not within {} s", SNAPSHOT.as_secs()));
-        let snapshot = taken.map_err(|_| late())??;
-        let damaged = |error: &dyn fmt::Display| NoExport::Snapshot(error.to_string());
-        let at = snapshot.application_at().await;
-        let at = at.map_err(|error| damaged(&error))?;
-        let held = snapshot.header();
+        let replica = front.serving().borrow().clone();
+        let replica = replica.ok_or(NoExport::NoState)?;
+        let node = replica.node().ok_or(NoExport::Follower)?;
+        let failed = |error: &dyn fmt::Display| NoExport::Image(error.to_string());
+        let taken = async {
+            let image = node.image().await.map_err(|error| failed(&error))?;
+            let image = image.ok_or(NoExport::NoState)?;
+            let version = image.last().index;
+            let parts = image.read().await.map_err(|error| failed(&error))?;
+            Ok((version, parts))
+        };
+        let late = || failed(&format_args!("not within {} s", IMAGE.as_secs()));
+        let taken = rt::timeout(IMAGE, taken).await;
+        let (version, parts) = taken.map_err(|_| late())??;
         let header = ExportHeader {
             group: front.shared().name().into(),
-            charter: *held.epoch.as_bytes(),
-            version: held.last.index,
+            charter: *replica.epoch().as_bytes(),
+            version,
             layout: front.fingerprint().0,
-            length: held.bytes.saturating_sub(at),
+            length: parts.len(),
         };
-        let chunk = CHUNK as u64;
-        let skip = usize::try_from(at % chunk).map_err(|error| damaged(&error))?;
-        let chunks = Self {
-            snapshot,
-            next: at / chunk,
-            skip,
-        };
-        Ok((header, chunks))
+        let rest = Bytes::new();
+        Ok((header, Self { parts, rest }))
     }
 
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        loop {
-            let Some(chunk) = self.snapshot.chunk(self.next).await? else {
+        if self.rest.is_empty() {
+            let Some(part) = self.parts.next().await? else {
                 return Ok(None);
             };
-            self.next += 1;
-            let end = chunk.len().saturating_sub(CHECK_LEN);
-            let begin = std::mem::take(&mut self.skip).min(end);
-            if begin < end {
-                return Ok(Some(chunk.slice(begin..end)));
-            }
+            self.rest = part;
         }
-    }
-}
-
-/// A snapshot of all that is applied here by now.
-async fn snapshot(front: &Front) -> Result<Snapshot, NoExport> {
-    let replica = front.serving().borrow().clone();
-    let replica = replica.ok_or(NoExport::NoState)?;
-    let node = replica.node().ok_or(NoExport::Follower)?;
-    let upto = replica.progress().get().ok_or(NoExport::NoState)?;
-    let mut status = node.status();
-    loop {
-        if let Some(stopped) = status.borrow_and_update().stopped.clone() {
-            return Err(NoExport::Snapshot(stopped));
-        }
-        let current = replica.store().current();
-        if let Some(current) = current.filter(|held| held.header().last.index >= upto) {
-            return Ok(current);
-        }
-        // One that is on its way may be older.
-        let asked = node.snapshot().await;
-        asked.map_err(|error| NoExport::Snapshot(error.to_string()))?;
-        // It is asked for again where nothing came of it.
-        drop(rt::timeout(AGAIN, status.changed()).await);
+        Ok(Some(self.rest.split_to(CHUNK.min(self.rest.len()))))
     }
 }

@@ -185,6 +185,7 @@ fn notes(status: &GroupStatus) -> Vec<String> {
             .map(|waits| format!("recovery: {waits}")),
     );
     notes.extend(status.clock.clone());
+    notes.extend(status.full.clone());
     notes.extend(status.roster.iter().cloned());
     let conflict = |other: &String| format!("another charter of the group was met: {other}");
     notes.extend(status.conflicts.iter().map(conflict));

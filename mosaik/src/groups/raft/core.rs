@@ -3,8 +3,8 @@
 use std::fmt;
 
 use futures::{
-    StreamExt as _,
-    future::BoxFuture,
+    FutureExt as _, StreamExt as _,
+    future::{BoxFuture, ready},
     stream::{BoxStream, Stream},
 };
 use openraft::{
@@ -22,7 +22,10 @@ use openraft::{
 };
 
 use super::types::{Proposal, RaftVote, Types};
-use crate::{groups::machine::Snapshot, id::MemberId};
+use crate::{
+    groups::machine::{Image, Snapshot},
+    id::MemberId,
+};
 
 /// What became of a proposal, once it is known.
 pub(super) type Proposed = OneshotReceiverOf<Types, ClientWriteResult<Types>>;
@@ -30,6 +33,12 @@ pub(super) type Proposed = OneshotReceiverOf<Types, ClientWriteResult<Types>>;
 pub(super) type Read = Result<ReadLogId<Types>, RaftError<Types, LinearizableReadError<Types>>>;
 /// A change of the members.
 pub(super) type Members = ChangeMembers<MemberId, EmptyNode>;
+
+/// A state machine whose state others may have an image of.
+pub(crate) trait Imaged {
+    /// The state as it is; `None` if nothing was applied.
+    fn image(&self) -> Option<Image>;
+}
 
 /// What is asked of openraft.
 pub(super) trait Core: fmt::Debug + Send + Sync + 'static {
@@ -92,6 +101,9 @@ pub(super) trait Core: fmt::Debug + Send + Sync + 'static {
     /// Tries a member again at once.
     fn retry(&self, member: MemberId) -> BoxFuture<'_, Result<(), Fatal<Types>>>;
 
+    /// An image of the state, behind all that is being applied.
+    fn image(&self) -> BoxFuture<'_, Result<Option<Image>, Fatal<Types>>>;
+
     /// See [`openraft::raft::Trigger::snapshot`].
     fn snapshot(&self) -> BoxFuture<'_, Result<(), Fatal<Types>>>;
 
@@ -122,7 +134,7 @@ pub(super) trait Core: fmt::Debug + Send + Sync + 'static {
 
 impl<SM> Core for Raft<Types, SM>
 where
-    SM: RaftStateMachine<Types, SnapshotData = Snapshot>,
+    SM: RaftStateMachine<Types, SnapshotData = Snapshot> + Imaged,
 {
     fn append(
         &self,
@@ -203,6 +215,10 @@ where
 
     fn retry(&self, member: MemberId) -> BoxFuture<'_, Result<(), Fatal<Types>>> {
         Box::pin(async move { self.trigger().reset_backoff([member]).await })
+    }
+
+    fn image(&self) -> BoxFuture<'_, Result<Option<Image>, Fatal<Types>>> {
+        Box::pin(self.with_state_machine(|machine| ready(machine.image()).boxed()))
     }
 
     fn snapshot(&self) -> BoxFuture<'_, Result<(), Fatal<Types>>> {

@@ -15,23 +15,29 @@ use openraft::{
 };
 use tokio::task::coop::consume_budget;
 
-use super::types::{self, RaftLogId, Reply, Types};
+use super::{
+    core::Imaged,
+    types::{self, RaftLogId, Reply, Types},
+};
 use crate::{
     groups::{
         machine::{
-            Applier, Check, Frozen, Halt, Header, Machine, Snapshot, Store, Superseded, Used,
-            replay,
+            Applier, Check, Frozen, Halt, Header, Image, Machine, Snapshot, Store, Superseded,
+            Unwritten, Used, replay,
         },
         progress,
         proto::roster::Membership,
         storage::{GroupLog, LogId, Op, Record},
     },
     id::MemberId,
-    rt::{lock, watch},
+    rt::{self, lock, watch},
 };
 
 /// Bytes of entries that are read at once, about: 1 MiB.
 const READ_BYTES: usize = 1024 * 1024;
+/// How long until a snapshot that found no room on the disk is written anew, give or take half, at first and at most:
+/// each time takes what room there is, for a moment.
+const ROOM: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(300)];
 /// Entries that may be applied before those who watch hear of it.
 const PUBLISH_EVERY: u64 = 256;
 
@@ -72,6 +78,8 @@ pub(crate) struct Progress {
     pub(crate) used: Arc<Used>,
     /// Whether another charter lives on instead.
     pub(crate) superseded: Option<Superseded>,
+    /// Why a snapshot is not written yet: the disk has no room for it.
+    pub(crate) full: Option<String>,
     /// Why nothing more is applied.
     pub(crate) halted: Option<Halt>,
 }
@@ -239,7 +247,7 @@ impl RaftMachine {
     /// When it cannot be kept.
     pub(crate) async fn checkpoint(&mut self) -> io::Result<Snapshot> {
         let mut builder = self.get_snapshot_builder().await;
-        builder.build().await
+        builder.build().await.map_err(io::Error::from)
     }
 
     fn publish(&mut self) {
@@ -320,6 +328,12 @@ impl RaftStateMachine<Types> for RaftMachine {
     }
 }
 
+impl Imaged for RaftMachine {
+    fn image(&self) -> Option<Image> {
+        self.applier.image()
+    }
+}
+
 /// Makes a snapshot of the state as it was when this was made.
 pub(crate) struct Builder {
     /// In a mutex only since it need not be `Sync`.
@@ -329,30 +343,80 @@ pub(crate) struct Builder {
     applied: Applied,
 }
 
+/// Why there is no snapshot.
+#[derive(Debug)]
+enum Unbuilt {
+    /// There was no room for it. What it was to hold is still there.
+    Full(io::Error),
+    /// It cannot be made.
+    Failed(io::Error),
+    /// It was written, and the log cannot say so: the storage says why.
+    Log(io::Error),
+}
+
+impl From<Unbuilt> for io::Error {
+    fn from(unbuilt: Unbuilt) -> Self {
+        match unbuilt {
+            Unbuilt::Full(error) | Unbuilt::Failed(error) | Unbuilt::Log(error) => error,
+        }
+    }
+}
+
 impl Builder {
-    async fn build(&mut self) -> io::Result<Snapshot> {
+    async fn build(&mut self) -> Result<Snapshot, Unbuilt> {
         let frozen = lock(&self.frozen).take().ok_or_else(|| {
             let text = "there is nothing to make a snapshot of";
-            io::Error::new(io::ErrorKind::NotFound, text)
+            Unbuilt::Failed(io::Error::new(io::ErrorKind::NotFound, text))
         })?;
         let as_new = |snapshot: &Snapshot| snapshot.header().last.index >= frozen.last.index;
         if let Some(current) = self.store.current().filter(as_new) {
             return Ok(current);
         }
-        let snapshot = self.store.write(frozen).await?;
-        self.store.publish(&self.log, snapshot).await
+        let snapshot = match self.store.write(frozen).await {
+            Ok(snapshot) => snapshot,
+            Err(Unwritten { frozen, error }) => {
+                let is_full = matches!(
+                    error.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                );
+                return Err(match is_full {
+                    true => {
+                        *lock(&self.frozen) = Some(frozen);
+                        Unbuilt::Full(error)
+                    }
+                    false => Unbuilt::Failed(error),
+                });
+            }
+        };
+        let published = self.store.publish(&self.log, snapshot).await;
+        published.map_err(Unbuilt::Log)
     }
 }
 
 impl RaftSnapshotBuilder<Types> for Builder {
     type SnapshotData = Snapshot;
 
+    /// Waits while the disk is full. Nothing is in danger meanwhile: the log has all that the snapshot is to have, and
+    /// is not cut before there is one.
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, Snapshot>> {
-        match self.build().await {
-            Ok(snapshot) => raft_snapshot(snapshot),
-            Err(error) => {
-                self.applied.halt(Halt::snapshot(&error));
-                Err(error)
+        let [mut pause, longest] = ROOM;
+        loop {
+            match self.build().await {
+                Ok(snapshot) => {
+                    self.applied.set_full(None);
+                    return raft_snapshot(snapshot);
+                }
+                Err(Unbuilt::Full(error)) => {
+                    tracing::warn!(%error, "no room for a snapshot: the log grows until there is");
+                    self.applied.set_full(Some(error.to_string()));
+                    rt::sleep(rt::jitter(pause)).await;
+                    pause = pause.saturating_mul(2).min(longest);
+                }
+                Err(Unbuilt::Failed(error)) => {
+                    self.applied.halt(Halt::snapshot(&error));
+                    return Err(error);
+                }
+                Err(Unbuilt::Log(error)) => return Err(error),
             }
         }
     }
@@ -394,6 +458,15 @@ impl Applied {
             progress.uptime = applier.uptime();
             let before = std::mem::replace(&mut progress.applied, applier.last());
             before != progress.applied
+        });
+    }
+
+    /// Says why a snapshot is not written yet, or that one is.
+    fn set_full(&self, why: Option<String>) {
+        self.shared.progress.send_if_modified(|progress| {
+            let changed = progress.full != why;
+            progress.full = why;
+            changed
         });
     }
 

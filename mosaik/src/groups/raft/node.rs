@@ -24,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     compact,
-    core::{self, Core, Members},
+    core::{self, Core, Imaged, Members},
     log::RaftLog,
     network::{Lines, Network, Shared, Slots},
     pulse::{self, Pulse},
@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     groups::{
-        machine::{Snapshot, Store},
+        machine::{Image, Snapshot, Store},
         proto::{
             compaction::{Compaction, Limits},
             founding::charter::Epoch,
@@ -145,7 +145,7 @@ impl Node {
         tasks: &Tasks,
     ) -> Result<Self, StartError>
     where
-        SM: RaftStateMachine<Types, SnapshotData = Snapshot>,
+        SM: RaftStateMachine<Types, SnapshotData = Snapshot> + Imaged,
     {
         let raft_config = Arc::new(config.raft()?);
         let Config {
@@ -294,10 +294,11 @@ impl Node {
         changed.map_err(ChangeError::of)
     }
 
-    /// Has a snapshot taken of what is applied, unless one is being taken; once there is one, the status tells.
-    pub(crate) async fn snapshot(&self) -> Result<(), ReadError> {
-        let asked = self.core().snapshot().await;
-        asked.map_err(|_| ReadError::Stopped)
+    /// An image of all that is applied by now; `None` if nothing is. Nothing is written for it, and nothing that fails
+    /// stops the member.
+    pub(crate) async fn image(&self) -> Result<Option<Image>, ReadError> {
+        let image = self.core().image().await;
+        image.map_err(|_| ReadError::Stopped)
     }
 
     /// Hands leadership to a voter; whether it took over, the status tells.

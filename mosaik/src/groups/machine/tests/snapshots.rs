@@ -441,7 +441,7 @@ async fn what_cannot_be_encoded_is_an_error() {
             ..frozen(5, 0)
         };
         let error = home.store.write(failing).await.unwrap_err();
-        assert_eq!(error.to_string(), "no more");
+        assert_eq!(error.error.to_string(), "no more");
         // Nor is nothing a snapshot.
         assert!(home.store.write(frozen(5, 0)).await.is_err());
         let whole = home.write(6, 1).await;

@@ -408,6 +408,12 @@ impl RaftSnapshotBuilder<Types> for Recorder {
     }
 }
 
+impl Imaged for Recorder {
+    fn image(&self) -> Option<Image> {
+        None
+    }
+}
+
 impl RaftStateMachine<Types> for Recorder {
     type SnapshotData = Snapshot;
     type SnapshotBuilder = Self;

@@ -30,7 +30,7 @@ use crate::{
             session::{Request, SessionId},
         },
         raft::machine::{Applied as Watched, RaftMachine},
-        storage::{GroupLog, Kind, Op, Record},
+        storage::{GroupLog, Kind, Op, Record, simulated},
     },
     rt::{self, watch},
     wire,
@@ -357,6 +357,49 @@ async fn what_is_not_known_stops_raft_and_says_why() {
     assert!(matches!(halted.halted, Some(Halt::Format { .. })));
     let again = member.raft.client_write(proposal(Vec::new()));
     assert!(rt::timeout(LIMIT, again).await.unwrap().is_err());
+}
+
+/// A disk that is full for a while costs no snapshot and no replica, and what was begun takes no room.
+#[test]
+fn a_full_disk_delays_a_snapshot() {
+    simulated(1, async |disk| {
+        let dir = Path::new("d");
+        let (storage, store) = storage_in(dir).await;
+        let member = Member::start(&storage, &store, &Hosted::new()).await;
+        let session = first_life(&member).await;
+        let before = store.current().unwrap().header().last;
+        let (at, _) = member.write(vec![batch(session, 200, &[])]).await;
+        disk.disk().set_faults(|faults| faults.capacity = Some(0));
+        member.raft.trigger().snapshot().await.unwrap();
+        let full = seen(member.applied.watch(), |progress| progress.full.is_some()).await;
+        assert_eq!(full.halted, None);
+        let drafts = rt::fs::list(dir).unwrap();
+        let is_draft = |path: &&std::path::PathBuf| path.to_string_lossy().ends_with(".new");
+        assert_eq!(drafts.iter().filter(is_draft).count(), 0);
+        // What fits into the log goes on.
+        member.write(vec![batch(session, 201, &[])]).await;
+        rt::sleep(Duration::from_secs(60)).await;
+        assert_eq!(store.current().unwrap().header().last, before);
+        disk.disk().set_faults(|faults| faults.capacity = None);
+        seen(member.applied.watch(), |progress| progress.full.is_none()).await;
+        assert_eq!(store.current().unwrap().header().last.index, at);
+        member.write(vec![batch(session, 202, &[])]).await;
+        member.raft.shutdown().await.unwrap();
+    });
+}
+
+/// What else is wrong with a disk stops it.
+#[test]
+fn a_broken_disk_stops_who_makes_a_snapshot() {
+    simulated(1, async |disk| {
+        let (storage, store) = storage_in("d".as_ref()).await;
+        let member = Member::start(&storage, &store, &Hosted::new()).await;
+        let fault = Some(io::ErrorKind::Other);
+        disk.disk().set_faults(|faults| faults.write_error = fault);
+        member.raft.trigger().snapshot().await.unwrap();
+        let halted = seen(member.applied.watch(), |progress| progress.halted.is_some()).await;
+        assert!(matches!(halted.halted, Some(Halt::Snapshot { .. })));
+    });
 }
 
 /// A machine without Raft, and its log, which lacks the entries that are applied.
