@@ -20,6 +20,7 @@ use super::{
     bonds::{Control, GroupHeader, Kind, Line, Presence, Report, Testament},
     error::Refusal,
     follow, forward,
+    operate::Orders,
     options::Settled,
     proto::{
         founding::{
@@ -71,6 +72,7 @@ pub(crate) struct Front {
     /// What runs here, for the streams of others.
     serving: watch::Sender<Option<Arc<Replica>>>,
     clients: Clients,
+    orders: Orders,
 }
 
 #[derive(Debug)]
@@ -224,6 +226,7 @@ impl Front {
             news: Notify::new(),
             serving: watch::Sender::new(None),
             clients: Clients::default(),
+            orders: Orders::default(),
         };
         front.begin(me, record);
         Arc::new(front)
@@ -303,6 +306,11 @@ impl Front {
     /// The clients that this member serves.
     pub(super) fn clients(&self) -> &Clients {
         &self.clients
+    }
+
+    /// The orders that this member carries out.
+    pub(super) fn orders(&self) -> &Orders {
+        &self.orders
     }
 
     /// What this member says of itself.

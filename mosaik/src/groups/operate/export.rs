@@ -1,6 +1,6 @@
 //! The state of a member, on its way to an operator.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{fmt, io, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     ask::{self, Unanswered},
     file::ExportHeader,
-    message::{Answer, Order, What},
+    message::{Answer, What},
     report::MemberRole,
+    serve::Operator,
 };
 use crate::{
     groups::{
@@ -20,6 +21,7 @@ use crate::{
         machine::{CHUNK, Parts},
         options,
         remote::End,
+        replica::Replica,
     },
     id::{GroupId, PeerId},
     rt,
@@ -56,8 +58,8 @@ pub enum ExportError {
     /// Give the key that the members were given.
     #[error("the member refuses: {0}")]
     Refused(Refusal),
-    /// Try again in a moment.
-    #[error("the member serves as many as it may")]
+    /// Try again in a moment, or ask another member.
+    #[error("the member carries out as many orders as it may at once; try again in a moment")]
     Busy,
     /// See to what the text says.
     #[error(transparent)]
@@ -101,7 +103,9 @@ impl Groups {
             if *front.key() != key {
                 return Err(ExportError::Refused(Refusal::Key));
             }
-            let (header, chunks) = Chunks::take(&front).await?;
+            let replica = front.serving().borrow().clone();
+            let replica = replica.ok_or(NoExport::NoState)?;
+            let (header, chunks) = Chunks::take(&front, &replica).await?;
             return Ok(Exporting::new(header, Source::Here(chunks)));
         }
         let ordered = ask::order(bonds, at, What::Export, &key, group);
@@ -208,32 +212,43 @@ impl fmt::Debug for Exporting {
     }
 }
 
-/// Sends the state of this member to an operator who may have it.
+/// Sends the state of this member to an operator who may have it, for as long as what it is of runs here.
 pub(super) async fn send(
-    front: &Arc<Front>,
+    front: &Front,
     line: &Line,
-    mut link: Link<Answer, Order>,
+    mut operator: Operator,
 ) -> Result<(), LinkError> {
-    let (header, mut chunks) = match Chunks::take(front).await {
+    let replica = front.serving().borrow().clone();
+    let taken = match replica {
+        Some(replica) => {
+            let taken = Chunks::take(front, &replica).await;
+            taken.map(|taken| (replica, taken))
+        }
+        None => Err(NoExport::NoState),
+    };
+    let (replica, (header, mut chunks)) = match taken {
         Ok(taken) => taken,
         Err(why) => {
-            link.tx.send(&Answer::NoExport(why)).await?;
-            return link.tx.finish().await;
+            operator.tell(&Answer::NoExport(why)).await?;
+            return operator.finish().await;
         }
     };
     let proof = line.proof_as(front.key(), End::Exporter, front.group());
-    link.tx.send(&Answer::Exporting { header, proof }).await?;
-    loop {
-        match chunks.next().await {
-            Ok(Some(chunk)) => link.tx.send(&Answer::Chunk(chunk)).await?,
-            Ok(None) => return link.tx.finish().await,
-            // The operator sees that there is no end.
-            Err(error) => {
-                tracing::warn!(%error, "a state cannot be read for an export");
-                return Ok(());
+    let sending = async {
+        operator.tell(&Answer::Exporting { header, proof }).await?;
+        loop {
+            match chunks.next().await {
+                Ok(Some(chunk)) => operator.tell(&Answer::Chunk(chunk)).await?,
+                Ok(None) => return operator.finish().await,
+                // The operator sees that there is no end.
+                Err(error) => {
+                    tracing::warn!(%error, "a state cannot be read for an export");
+                    return Ok(());
+                }
             }
         }
-    }
+    };
+    front.while_served(&replica, sending).await
 }
 
 /// The state of a member, chunk by chunk.
@@ -246,9 +261,7 @@ struct Chunks {
 
 impl Chunks {
     /// Takes the state of what runs here, as it is now.
-    async fn take(front: &Front) -> Result<(ExportHeader, Self), NoExport> {
-        let replica = front.serving().borrow().clone();
-        let replica = replica.ok_or(NoExport::NoState)?;
+    async fn take(front: &Front, replica: &Replica) -> Result<(ExportHeader, Self), NoExport> {
         let node = replica.node().ok_or(NoExport::Follower)?;
         let failed = |error: &dyn fmt::Display| NoExport::Image(error.to_string());
         let taken = async {

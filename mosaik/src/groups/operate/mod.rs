@@ -21,4 +21,4 @@ pub use export::{ExportError, Exporting, NoExport};
 pub use file::{Export, ExportFileError, ExportHeader};
 pub use recover::RecoverAtError;
 pub use report::{GroupReport, MemberReport, MemberRole, Part, Place, ReportError};
-pub(super) use serve::{obey, report};
+pub(super) use serve::{Orders, obey, report};

@@ -26,7 +26,7 @@ pub enum RecoverAtError {
     #[error("the member refuses: {0}")]
     Refused(Refusal),
     /// Try again in a moment.
-    #[error("the member serves as many as it may")]
+    #[error("the member carries out as many orders as it may at once; try again in a moment")]
     Busy,
     /// The member says why no descendant was founded.
     #[error(transparent)]

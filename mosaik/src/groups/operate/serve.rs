@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
 use super::{
@@ -31,6 +32,46 @@ const MAX_NOTES: usize = 32;
 const MAX_NOTE: usize = 512;
 /// How long an operator may take to give its order.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Orders that a member carries out at once: each may keep a state as it was, and may take long.
+const MAX_ORDERS: usize = 2;
+/// How long an operator may take nothing of what it is sent.
+const PROGRESS: Duration = Duration::from_secs(30);
+
+/// The places for the orders that a member carries out.
+#[derive(Clone, Debug)]
+pub(in crate::groups) struct Orders(Arc<Semaphore>);
+
+impl Default for Orders {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_ORDERS)))
+    }
+}
+
+impl Orders {
+    /// One of them, if any is free.
+    fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.clone().try_acquire_owned().ok()
+    }
+}
+
+/// The way to an operator, for whom nobody waits longer than he may take.
+pub(super) struct Operator {
+    link: Link<Answer, Order>,
+}
+
+impl Operator {
+    /// Sends an answer.
+    pub(super) async fn tell(&mut self, answer: &Answer) -> Result<(), LinkError> {
+        let sent = rt::timeout(PROGRESS, self.link.tx.send(answer)).await;
+        sent.unwrap_or(Err(LinkError::Stream(CloseCode::TimedOut)))
+    }
+
+    /// Says that this was all, and waits until it was taken.
+    pub(super) async fn finish(self) -> Result<(), LinkError> {
+        let finished = rt::timeout(PROGRESS, self.link.tx.finish()).await;
+        finished.unwrap_or(Err(LinkError::Stream(CloseCode::TimedOut)))
+    }
+}
 
 /// Answers an operator that opened a stream for it. Whoever was admitted to the network may ask.
 pub(in crate::groups) async fn report(front: &Front, halves: Halves) -> Result<(), LinkError> {
@@ -50,7 +91,9 @@ pub(in crate::groups) async fn obey(
     let order = rt::timeout(ORDER_TIMEOUT, link.rx.recv()).await;
     let order = order.map_err(|_| LinkError::Stream(CloseCode::TimedOut))??;
     let order = order.ok_or(LinkError::Truncated)?;
-    let mut link = Link::<Answer, Order>::resume(link.into_halves(), MAX_ANSWER);
+    let mut operator = Operator {
+        link: Link::resume(link.into_halves(), MAX_ANSWER),
+    };
     let proof = line.proof_as(front.key(), order.what.end(), front.group());
     let answer = if order.proof != proof {
         warn!(peer = %line.connection.peer().short(), "an order does not prove to know the key");
@@ -64,19 +107,19 @@ pub(in crate::groups) async fn obey(
             NotAdmitted::Unknown => Answer::Busy,
             NotAdmitted::Denied(denial) => Answer::Refused(denial.into()),
         }
-    } else if let Some(_place) = front.clients().place() {
+    } else if let Some(_place) = front.orders().place() {
         match order.what {
             What::Recover => {
                 warn!(peer = %line.connection.peer().short(), "an operator asks to recover");
                 Answer::Recovered(front.shared().recover().await)
             }
-            What::Export => return export::send(front, line, link).await,
+            What::Export => return export::send(front, line, operator).await,
         }
     } else {
         Answer::Busy
     };
-    link.tx.send(&answer).await?;
-    link.tx.finish().await
+    operator.tell(&answer).await?;
+    operator.finish().await
 }
 
 /// What this node says of a group.
