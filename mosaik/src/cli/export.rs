@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use data_encoding::HEXLOWER;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use super::{
@@ -45,9 +46,11 @@ async fn export(network: &Network, args: &Export) -> anyhow::Result<()> {
     let mut exporting = exporting.await.with_context(failed)?;
     let header = exporting.header().clone();
     note(format_args!(
-        "exporting `{}` at version {}, {}",
+        "exporting `{}` at version {} of charter {} from {}, {}",
         printable(&header.group),
         header.version,
+        HEXLOWER.encode(&header.charter),
+        exporting.at(),
         HumanBytes(header.length)
     ));
     let cannot_write = || format!("cannot write {}", args.file.display());

@@ -255,6 +255,9 @@ async fn a_state_is_exported_to_a_file() {
         notes[0].contains("exporting `counts` at version"),
         "{notes:#?}"
     );
+    let voters = members[..3].iter().map(|(network, _)| network.local().id());
+    let said = |peer: PeerId| notes[0].contains(&format!(" from {peer}"));
+    assert!(voters.into_iter().any(said), "{notes:#?}");
     let before = read(&file);
     assert_eq!(before.decode::<Counter>().unwrap().value(), 7);
     assert_eq!(before.header.group, "counts");
@@ -264,6 +267,8 @@ async fn a_state_is_exported_to_a_file() {
     for (network, _) in &members[1..3] {
         within(network.shutdown()).await;
     }
+    reported(first, |report| report.answers().all(|a| !a.online)).await;
+    refused(&["--key", "sesame"], "no majority of those who answer").await;
     let at = first.local().id().to_string();
     let (_, code, notes) = export(&["--key", "sesame", "--at", &at]).await;
     assert_eq!(code, 0, "{notes:#?}");

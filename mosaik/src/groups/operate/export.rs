@@ -9,7 +9,6 @@ use super::{
     ask::{self, Unanswered},
     file::ExportHeader,
     message::{Answer, What},
-    report::MemberRole,
     serve::Operator,
 };
 use crate::{
@@ -64,8 +63,10 @@ pub enum ExportError {
     /// See to what the text says.
     #[error(transparent)]
     NoExport(#[from] NoExport),
-    /// No voter or learner answers: name one, or see [`Groups::report`] for why.
-    #[error("no voter or learner answers that could export the state of group `{name}`")]
+    /// See [`Groups::report`] for who answers, and name the one whose state is wanted.
+    #[error(
+        "no majority of those who answer for group `{name}` agrees on who holds its state; name the member to ask"
+    )]
     NoMember {
         /// The group's name.
         name: String,
@@ -77,8 +78,12 @@ pub enum ExportError {
 
 impl Groups {
     /// Exports the state of the group of this name, as the member `at` has it: all that it has applied by now, also of
-    /// a charter that was superseded. Without `at`, a voter or learner is asked that is up to date. Proves to know the
-    /// group's key, if it has one.
+    /// a charter that was superseded. Proves to know the group's key, if it has one, and has the member prove it.
+    ///
+    /// Without `at`, whoever is most up to date is asked of those whom a majority knows for members: of the nodes that
+    /// answer [`report`](Self::report) and hold the group's state more than half have to be of the same charter and
+    /// list the one that is asked, and so has a majority of the voters that it lists. One node that is mistaken about
+    /// the group is not asked, then; nor is anybody once the quorum is lost.
     ///
     /// The member's commands wait as long for it as for any snapshot. Nothing is written to its disk, so that it can
     /// be had where that is full, and nothing that fails does any harm to the member. While the state is read it is
@@ -106,7 +111,7 @@ impl Groups {
             let replica = front.serving().borrow().clone();
             let replica = replica.ok_or(NoExport::NoState)?;
             let (header, chunks) = Chunks::take(&front, &replica).await?;
-            return Ok(Exporting::new(header, Source::Here(chunks)));
+            return Ok(Exporting::new(at, header, Source::Here(chunks)));
         }
         let ordered = ask::order(bonds, at, What::Export, &key, group);
         let ordered = rt::timeout(ask::TIMEOUT, ordered).await;
@@ -122,7 +127,7 @@ impl Groups {
                     let text = "it exports another group".into();
                     return Err(Unanswered::Malformed(text).into());
                 }
-                Ok(Exporting::new(header, Source::There(Box::new(link))))
+                Ok(Exporting::new(at, header, Source::There(Box::new(link))))
             }
             Some(Answer::NoExport(why)) => Err(why.into()),
             Some(Answer::Refused(why)) => Err(ExportError::Refused(why)),
@@ -133,19 +138,18 @@ impl Groups {
     }
 
     /// Whom to ask for a group's state: who is online before who is not, and who has applied most.
-    async fn exporter(&self, name: &str) -> Result<PeerId, ExportError> {
+    pub(super) async fn exporter(&self, name: &str) -> Result<PeerId, ExportError> {
         let none = || ExportError::NoMember { name: name.into() };
         let report = self.report(name).await.map_err(|_| none())?;
-        let members = report
-            .answers()
-            .filter(|answer| matches!(answer.role, MemberRole::Voter | MemberRole::Learner));
-        let member = members.max_by_key(|answer| (answer.online, answer.version));
+        let member = report.agreed();
+        let member = member.max_by_key(|answer| (answer.online, answer.version));
         member.map(|member| member.peer).ok_or_else(none)
     }
 }
 
 /// A state that is being exported: from [`Groups::export`].
 pub struct Exporting {
+    at: PeerId,
     header: ExportHeader,
     source: Source,
     /// Bytes that are still to come.
@@ -159,13 +163,19 @@ enum Source {
 }
 
 impl Exporting {
-    fn new(header: ExportHeader, source: Source) -> Self {
+    fn new(at: PeerId, header: ExportHeader, source: Source) -> Self {
         let left = header.length;
         Self {
+            at,
             header,
             source,
             left,
         }
+    }
+
+    /// The member whose state it is.
+    pub fn at(&self) -> PeerId {
+        self.at
     }
 
     /// What the export is of.
@@ -206,6 +216,7 @@ impl Exporting {
 impl fmt::Debug for Exporting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exporting")
+            .field("at", &self.at)
             .field("header", &self.header)
             .field("left", &self.left)
             .finish_non_exhaustive()

@@ -1,6 +1,6 @@
 //! What the members of a group say of it, for people and programs that look after it.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -174,8 +174,40 @@ impl GroupReport {
         place.and_then(|place| place.behind).or(own)
     }
 
+    /// The voters and learners that a majority knows: more than half of the nodes that hold a state which lives on are
+    /// of the same charter and list them, and so is and does a majority of the voters that they list themselves.
+    pub(super) fn agreed(&self) -> impl Iterator<Item = &MemberReport> {
+        let living = |said: &&MemberReport| {
+            let role = said.role;
+            said.charter.is_some() && !matches!(role, MemberRole::Superseded | MemberRole::Ended)
+        };
+        let is_agreed = move |member: &&MemberReport| {
+            let knows = |said: &MemberReport| {
+                let mut places = said.members.iter();
+                said.charter == member.charter
+                    && places.any(|at| (at.peer, at.boot) == (member.peer, member.boot))
+            };
+            let all = self.answers().filter(living).count();
+            let knowing = self.answers().filter(living).filter(|said| knows(said));
+            let voters: BTreeSet<PeerId> = member
+                .members
+                .iter()
+                .filter(|place| place.voter)
+                .map(|place| place.peer)
+                .collect();
+            let knowing: BTreeSet<PeerId> = knowing.map(|said| said.peer).collect();
+            let of_voters = knowing.intersection(&voters).count();
+            knowing.len() > all / 2 && of_voters > voters.len() / 2
+        };
+        let members = self
+            .answers()
+            .filter(living)
+            .filter(|said| matches!(said.role, MemberRole::Voter | MemberRole::Learner));
+        members.filter(is_agreed)
+    }
+
     /// The epochs of the charters whose logs the members have: more than one say that they do not agree.
-    pub fn charters(&self) -> std::collections::BTreeSet<[u8; 16]> {
+    pub fn charters(&self) -> BTreeSet<[u8; 16]> {
         let lives = |report: &&MemberReport| report.role != MemberRole::Superseded;
         let living = self.answers().filter(lives);
         living.filter_map(|report| report.charter).collect()
@@ -270,5 +302,99 @@ struct Hex([u8; 16]);
 impl fmt::Display for Hex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const C: [u8; 16] = [1; 16];
+    const D: [u8; 16] = [2; 16];
+
+    fn peer(n: u8) -> PeerId {
+        PeerId::from_bytes([n; 32])
+    }
+
+    /// What a node says that lists these voters.
+    fn says(n: u8, role: MemberRole, charter: [u8; 16], voters: &[u8]) -> MemberReport {
+        let place = |n: &u8| Place {
+            peer: peer(*n),
+            boot: 7,
+            voter: true,
+            behind: None,
+        };
+        MemberReport {
+            peer: peer(n),
+            boot: 7,
+            role,
+            online: true,
+            leader: None,
+            term: None,
+            charter: Some(charter),
+            version: Some(u64::from(n)),
+            behind: 0,
+            durable: false,
+            development: false,
+            resting: false,
+            members: voters.iter().map(place).collect(),
+            notes: Vec::new(),
+        }
+    }
+
+    fn agreed(said: Vec<MemberReport>, silent: &[u8]) -> Vec<PeerId> {
+        let answers = said.into_iter().map(|said| (said.peer, Ok(said)));
+        let silent = silent.iter();
+        let silent = silent.map(|n| (peer(*n), Err(Unanswered::TimedOut)));
+        let parts = answers.chain(silent).map(|(peer, answer)| Part {
+            peer,
+            writer: true,
+            answer,
+        });
+        let report = GroupReport {
+            name: "g".into(),
+            id: GroupId::from_name("g"),
+            parts: parts.collect(),
+        };
+        report.agreed().map(|said| said.peer).collect()
+    }
+
+    #[test]
+    fn members_are_those_whom_a_majority_knows() {
+        use MemberRole::{Follower, Superseded, Voter};
+        let voter = |n| says(n, Voter, C, &[1, 2, 3]);
+        let all = [1, 2, 3].map(peer);
+        assert_eq!(agreed(vec![voter(1), voter(2), voter(3)], &[]), all);
+        assert_eq!(agreed(vec![voter(1), voter(2)], &[3]), all[..2]);
+        // The quorum is lost.
+        assert_eq!(agreed(vec![voter(1)], &[2, 3]), []);
+        // A follower knows them, and is none.
+        let follower = says(4, Follower, C, &[1, 2, 3]);
+        assert_eq!(agreed(vec![voter(1), voter(2), follower], &[3]), all[..2]);
+        // One that is mistaken: alone, in another charter, under another boot, or left out by the others.
+        for odd in [
+            says(9, Voter, D, &[9]),
+            says(9, Voter, C, &[9]),
+            says(9, Voter, C, &[1, 2, 3, 9]),
+            says(9, Voter, D, &[1, 2, 3, 9]),
+        ] {
+            assert_eq!(agreed(vec![voter(1), voter(2), odd], &[3]), all[..2]);
+        }
+        let mut boot = voter(2);
+        boot.boot = 8;
+        assert_eq!(
+            agreed(vec![voter(1), boot, voter(3)], &[]),
+            [peer(1), peer(3)]
+        );
+        // A group of one, and one with somebody who says the same of himself.
+        let alone = says(1, Voter, C, &[1]);
+        assert_eq!(agreed(vec![alone.clone()], &[]), all[..1]);
+        assert_eq!(
+            agreed(vec![alone.clone(), says(9, Voter, D, &[9])], &[]),
+            []
+        );
+        // What was superseded has no say.
+        let lost = says(9, Superseded, D, &[9]);
+        assert_eq!(agreed(vec![alone, lost], &[]), all[..1]);
     }
 }
