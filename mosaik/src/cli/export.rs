@@ -21,7 +21,10 @@ use super::{
 use crate::{
     groups::ExportHeader,
     network::Network,
-    rt::fs::{self, File},
+    rt::{
+        self,
+        fs::{self, File},
+    },
 };
 
 /// How often the bar moves while nothing comes.
@@ -87,11 +90,12 @@ struct Draft {
 
 impl Draft {
     fn create(path: &Path, header: ExportHeader) -> io::Result<Self> {
-        let partial = path.with_added_extension("new");
-        let file = File::create_private(&partial)?;
+        let at = header.encode([0; 32])?.len() as u64;
+        let hasher = header.hasher()?;
+        let (partial, file) = beside(path)?;
         Ok(Self {
-            at: header.encode([0; 32])?.len() as u64,
-            hasher: header.hasher()?,
+            at,
+            hasher,
             path: path.into(),
             partial,
             file,
@@ -117,6 +121,18 @@ impl Draft {
         self.finished = true;
         let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty());
         fs::sync_dir(dir.unwrap_or(Path::new(".")))
+    }
+}
+
+/// A new file beside `path`, of a name that nothing had before.
+fn beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    loop {
+        let beside = path.with_added_extension(format!("{:016x}.new", rt::random_u64()));
+        match File::create_new_private(&beside) {
+            // By chance.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => return created.map(|file| (beside, file)),
+        }
     }
 }
 

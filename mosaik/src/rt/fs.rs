@@ -123,6 +123,23 @@ impl File {
         Ok(Self(Kind::System(options.open(path)?)))
     }
 
+    /// The same, but an error if there is something of that name.
+    #[cfg(feature = "cli")]
+    pub(crate) fn create_new_private(path: &Path) -> io::Result<Self> {
+        #[cfg(any(test, feature = "sim"))]
+        if let Some(disk) = disk() {
+            return match disk.exists(path)? {
+                true => Err(io::ErrorKind::AlreadyExists.into()),
+                false => Ok(Self(Kind::Simulated(disk.create(path)?))),
+            };
+        }
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        Ok(Self(Kind::System(options.open(path)?)))
+    }
+
     /// The file of that name, to be read and written.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         #[cfg(any(test, feature = "sim"))]

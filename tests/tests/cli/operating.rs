@@ -249,6 +249,8 @@ async fn a_state_is_exported_to_a_file() {
         0,
         "nothing was written"
     );
+    let beside = folder.path().join("counts.export.new");
+    fs::write(&beside, "not ours").unwrap();
     let (_, code, notes) = export(&["--key", "sesame"]).await;
     assert_eq!(code, 0, "{notes:#?}");
     assert!(
@@ -276,9 +278,10 @@ async fn a_state_is_exported_to_a_file() {
     assert_eq!(after.decode::<Counter>().unwrap().value(), 9);
     assert!(after.header.version > before.header.version);
     assert_eq!(after.header.layout, before.header.layout);
+    assert_eq!(fs::read_to_string(&beside).unwrap(), "not ours");
     assert_eq!(
         fs::read_dir(&folder).unwrap().count(),
-        1,
+        2,
         "only the export is left"
     );
 }
