@@ -97,6 +97,7 @@ Examples:
   mosaik group show orders                   all that its members say
   mosaik group recover orders --at 5c3f…     found it anew there, after its quorum was lost
   mosaik group export orders orders.export   write its state to a file
+  mosaik group import orders orders.export   have a group that was founded anew take it over
 
 Exit codes:
   0    success
@@ -145,6 +146,9 @@ pub(super) enum Group {
     /// Write the state of a group to a file, as a member has it
     #[command(after_help = GROUP_EXAMPLES)]
     Export(Export),
+    /// Have a group take over the state that `export` wrote to a file
+    #[command(after_help = GROUP_EXAMPLES)]
+    Import(Import),
 }
 
 #[derive(Debug, Args)]
@@ -272,9 +276,33 @@ pub(super) struct Export {
     pub(super) group: String,
     /// File to write; one of that name is replaced once all is written
     pub(super) file: PathBuf,
-    /// Id of the member whose state is wanted, all of it; unless given, one that is up to date
+    /// Id of the member whose state is wanted, all of it; unless given, the most up to date of those whom a majority
+    /// knows
     #[arg(long, value_name = "PEER")]
     pub(super) at: Option<PeerId>,
+    #[command(flatten)]
+    pub(super) key: GroupKey,
+    #[command(flatten)]
+    pub(super) network: NetworkName,
+    #[command(flatten)]
+    pub(super) node: Node,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// Name of the group, which has to be that of the file
+    pub(super) group: String,
+    /// File that `mosaik group export` wrote
+    pub(super) file: PathBuf,
+    /// Id of the member to send it to, all of it; unless given, one that is online, for which it waits up to 30 s
+    #[arg(long, value_name = "PEER")]
+    pub(super) at: Option<PeerId>,
+    /// Go on where the group has taken commands: all that it holds is lost
+    #[arg(long)]
+    pub(super) replace: bool,
+    /// Print a JSON object
+    #[arg(long)]
+    pub(super) json: bool,
     #[command(flatten)]
     pub(super) key: GroupKey,
     #[command(flatten)]
@@ -372,6 +400,7 @@ impl Command {
             Self::Group(Group::Show(args)) => args.node.verbose,
             Self::Group(Group::Recover(args)) => args.node.verbose,
             Self::Group(Group::Export(args)) => args.node.verbose,
+            Self::Group(Group::Import(args)) => args.node.verbose,
         }
     }
 }

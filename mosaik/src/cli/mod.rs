@@ -15,6 +15,7 @@ mod delivery;
 mod export;
 mod formats;
 mod groups;
+mod import;
 mod input;
 mod node;
 mod output;

@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     args::{Cli, Command, Group},
-    beacon, export, groups, output, peers, publish, recover,
+    beacon, export, groups, import, output, peers, publish, recover,
     signal::{INTERRUPTED, Interrupt},
     subscribe,
 };
@@ -52,6 +52,7 @@ fn run(command: Command) -> anyhow::Result<End> {
             Command::Groups(args) => Box::pin(groups::run(args, &interrupt)).await,
             Command::Group(Group::Show(args)) => Box::pin(groups::show(args, &interrupt)).await,
             Command::Group(Group::Export(args)) => Box::pin(export::run(args, &interrupt)).await,
+            Command::Group(Group::Import(args)) => Box::pin(import::run(args, &interrupt)).await,
             Command::Group(Group::Recover(args)) => Box::pin(recover::run(args, &interrupt)).await,
         }
     });

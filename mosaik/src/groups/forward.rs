@@ -60,6 +60,10 @@ impl Request {
                 item: Item::Commands { commands, .. },
                 ..
             } => commands.len(),
+            Self::Submit {
+                item: Item::Import(step),
+                ..
+            } => step.len(),
             Self::Query { query, .. } => query.len(),
             Self::Submit { .. } | Self::Read { .. } => 0,
         }

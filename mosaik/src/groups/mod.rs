@@ -66,8 +66,9 @@ pub use machine::{Application, Ctx, StateMachine};
 #[doc(hidden)]
 pub use machine::{AskError, Here, Interface, Reply, Unencodable, Unknown, number};
 pub use operate::{
-    Export, ExportError, ExportFileError, ExportHeader, Exporting, GroupReport, MemberReport,
-    MemberRole, NoExport, Part, Place, RecoverAtError, ReportError, Unanswered,
+    Export, ExportError, ExportFileError, ExportHeader, Exporting, GroupReport, ImportError,
+    ImportStep, Importing, MemberReport, MemberRole, NoExport, NoImport, Part, Place,
+    RecoverAtError, ReportError, Unanswered,
 };
 pub use options::{Durability, Options, Preference};
 pub use pending::Pending;

@@ -6,7 +6,7 @@ use super::{
     bonds::Clocks,
     clock::Clock,
     gate::{Admitted, Gate},
-    machine::{Item, Machine, QueryError, Store, Used},
+    machine::{Item, Machine, QueryError, RestoreError, Store, Used},
     progress::Progress,
     proposer::{Failed, Fate, Proposer, refused},
     proto::{founding::charter::Epoch, session::SessionId},
@@ -190,6 +190,11 @@ impl Replica {
         let admitted = admit(&self.gate, item);
         let admitted = admitted.map_err(|failed| refused(&raft.node, failed))?;
         Ok((raft, admitted))
+    }
+
+    /// Whether this is an encoded state of what runs here.
+    pub(crate) fn check_state(&self, bytes: &[u8]) -> Result<(), RestoreError> {
+        self.checker.check_state(bytes)
     }
 
     /// Answers a query from the state as it is here.

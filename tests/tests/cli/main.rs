@@ -1,5 +1,6 @@
 //! The `mosaik` command, as its users run it: processes, pipes, signals and exit codes.
 
+mod importing;
 mod operating;
 mod terminal;
 mod tickets;

@@ -8,6 +8,7 @@ mod distance;
 mod export;
 mod gaps;
 mod groups;
+mod import;
 mod recover;
 mod rest;
 mod rollback;

@@ -10,6 +10,7 @@ use super::{
     entry::{Check, ENTRY_FORMAT, Entry, Item, ItemReply, MAX_ITEMS},
     hosted::{ApplyError, CheckError, Encode, Machine},
     image::Image,
+    import::{Standing, Step, Taken},
     state::{MAX_INDEX, State, Superseded},
     used::Used,
 };
@@ -147,6 +148,7 @@ impl Applier {
         for session in self.state.sessions.elapse(entry.uptime) {
             tracing::debug!(?session, "a session expired");
         }
+        self.state.imports.elapse(self.state.sessions.uptime());
         for (place, item) in (0..).zip(entry.items) {
             let reply = self.apply_item(id, place, item)?;
             let encoded = answers.add(reply, index)?;
@@ -196,6 +198,7 @@ impl Applier {
                 self.settle_conflict(*winner);
                 ItemReply::Verdict
             }
+            Item::Import(step) => ItemReply::Import(self.import(*step)),
         };
         Ok((reply, None))
     }
@@ -267,6 +270,26 @@ impl Applier {
                 Err(Interrupted::Panicked { index })
             }
         }
+    }
+
+    /// Takes a step of an import. What it brings counts as made by commands: it may not be lost to another charter.
+    fn import(&mut self, step: Step) -> Taken {
+        let state = &mut self.state;
+        let standing = Standing {
+            commands: state.commands,
+            superseded: state.superseded.is_some(),
+            uptime: state.sessions.uptime(),
+        };
+        let restore = self.machine.restore();
+        let taken = state.imports.take(step, standing, |bytes| {
+            let restored = restore(bytes);
+            if let Err(error) = &restored {
+                tracing::error!(%error, "a state that was imported cannot be read");
+            }
+            restored.is_ok()
+        });
+        state.commands |= taken == Taken::Imported;
+        taken
     }
 
     /// What becomes of this charter when another one was met. The first verdict counts.

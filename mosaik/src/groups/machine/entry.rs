@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use super::import::{Step, Taken};
 use crate::{
     groups::proto::{
         founding::charter::Charter,
@@ -74,6 +75,8 @@ pub(crate) enum Item {
         /// The batch.
         request: Request,
     },
+    /// A state comes from outside.
+    Import(Box<Step>),
 }
 
 /// What an item gets.
@@ -106,6 +109,8 @@ pub(crate) enum ItemReply {
     Verdict,
     /// The batch was not applied, and never will be.
     Withdrawn,
+    /// What became of a step of an import.
+    Import(Taken),
 }
 
 impl Item {
@@ -114,6 +119,7 @@ impl Item {
         let bytes = match self {
             Self::Commands { commands, .. } => commands.len(),
             Self::Verdict { winner } => winner.founders.len() * size_of::<PeerId>() * 2,
+            Self::Import(step) => size_of::<Step>() + step.len(),
             Self::Open { .. } | Self::Close { .. } | Self::Withdraw { .. } => 0,
         };
         size_of::<Self>() + bytes

@@ -54,6 +54,9 @@ pub(crate) trait Machine: fmt::Debug + Send + Sync {
     /// Prepares to restore the state: what it returns takes long and may run elsewhere.
     fn restore(&mut self) -> Restore;
 
+    /// Whether this is an encoded state: decodes it, and drops it.
+    fn check_state(&self, bytes: &[u8]) -> Result<(), RestoreError>;
+
     /// Begins anew, with a state that nobody reads before it is mended.
     fn reset(&mut self) -> Result<(), RestoreError>;
 
@@ -316,11 +319,14 @@ impl<M: Application> Machine for Hosted<M> {
     fn restore(&mut self) -> Restore {
         let shared = self.shared.clone();
         Box::new(move |bytes| {
-            let restored = guarded(|| wire::decode::<M::Image>(bytes).map(M::from_image));
-            let state = restored.map_err(|message| RestoreError::Panicked { message })??;
-            shared.replace(state);
+            shared.replace(state_of::<M>(bytes)?);
             Ok(())
         })
+    }
+
+    fn check_state(&self, bytes: &[u8]) -> Result<(), RestoreError> {
+        let state = state_of::<M>(bytes)?;
+        guarded(|| drop(state)).map_err(|message| RestoreError::Panicked { message })
     }
 
     fn reset(&mut self) -> Result<(), RestoreError> {
@@ -398,6 +404,13 @@ impl<M> fmt::Debug for Local<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Local").finish_non_exhaustive()
     }
+}
+
+/// The state of an encoded snapshot.
+fn state_of<M: Application>(bytes: &[u8]) -> Result<M, RestoreError> {
+    let restored = guarded(|| wire::decode::<M::Image>(bytes).map(M::from_image));
+    let state = restored.map_err(|message| RestoreError::Panicked { message })??;
+    Ok(state)
 }
 
 /// All of a batch, or why it is none.

@@ -16,6 +16,7 @@ mod file;
 mod halt;
 mod hosted;
 mod image;
+mod import;
 mod interface;
 mod program;
 mod receive;
@@ -37,8 +38,9 @@ pub(crate) use entry::{Check, ENTRY_FORMAT, Entry, Item, ItemReply, MAX_COMMANDS
 pub(crate) use halt::Halt;
 #[doc(hidden)]
 pub use hosted::Here;
-pub(crate) use hosted::{CheckError, Hosted, Local, Machine, QueryError};
+pub(crate) use hosted::{CheckError, Hosted, Local, Machine, QueryError, RestoreError};
 pub(crate) use image::{Image, Parts};
+pub(crate) use import::{ImportId, MAX_IMPORT, Step, Taken};
 #[doc(hidden)]
 pub use interface::{Interface, number};
 pub(crate) use program::Program;

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The format of snapshots that this version writes and reads.
-pub(crate) const SNAPSHOT_FORMAT: u8 = 1;
+pub(crate) const SNAPSHOT_FORMAT: u8 = 2;
 /// Bytes of a chunk, but for the last, which may have fewer: 256 KiB.
 pub(crate) const CHUNK: usize = 256 * 1024;
 /// Bytes of the checksum behind each chunk.

@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{ctx::LAST_MOMENT, entry::Check, hosted::Restore, snapshot::Header, used::Used};
+use super::{
+    ctx::LAST_MOMENT, entry::Check, hosted::Restore, import::Imports, snapshot::Header, used::Used,
+};
 use crate::groups::{
     machine::Halt,
     proto::{founding::charter::Charter, log_id::LogId, session::Sessions},
@@ -35,6 +37,7 @@ pub(super) struct State {
     pub(super) commands: bool,
     pub(super) superseded: Option<Superseded>,
     pub(super) used: Used,
+    pub(super) imports: Imports,
 }
 
 /// Why a state does not change any more: another charter of its group lives on.
@@ -79,6 +82,7 @@ impl State {
             && self.sessions.is_sound()
             && self.digests.remembered.len() <= DIGESTS
             && self.used.is_sound()
+            && self.imports.is_sound()
     }
 }
 

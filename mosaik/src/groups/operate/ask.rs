@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use serde::Serialize;
 
 use super::{
     message::{Answer, MAX_ANSWER, MAX_ORDER, MAX_REPORT, Order, Reported, What},
@@ -142,6 +143,17 @@ async fn ask(bonds: &Bonds, peer: PeerId, group: GroupId) -> Result<MemberReport
     };
     let asked = rt::timeout(TIMEOUT, asking).await;
     asked.unwrap_or(Err(Unanswered::TimedOut))
+}
+
+/// What a node answers next, if it does so in time.
+pub(super) async fn answer<S: Serialize>(
+    link: &mut Link<S, Answer>,
+    patience: Duration,
+) -> Result<Answer, Unanswered> {
+    let answer = rt::timeout(patience, link.rx.recv()).await;
+    let answer = answer.map_err(|_| Unanswered::TimedOut)?;
+    let answer = answer.map_err(|error| Unanswered::link(&error))?;
+    answer.ok_or(Unanswered::NoPart)
 }
 
 /// Orders a node to do something: returns its control stream, by which it is proved who answers, and where the answers

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ask::{self, Unanswered},
-    file::ExportHeader,
+    file::{Export, ExportHeader},
     message::{Answer, What},
     serve::Operator,
 };
@@ -138,7 +138,7 @@ impl Groups {
     }
 
     /// Whom to ask for a group's state: who is online before who is not, and who has applied most.
-    pub(super) async fn exporter(&self, name: &str) -> Result<PeerId, ExportError> {
+    async fn exporter(&self, name: &str) -> Result<PeerId, ExportError> {
         let none = || ExportError::NoMember { name: name.into() };
         let report = self.report(name).await.map_err(|_| none())?;
         let member = report.agreed();
@@ -213,6 +213,26 @@ impl Exporting {
     }
 }
 
+impl Exporting {
+    /// Reads all of it into memory, for [`Groups::import`] or to be decoded.
+    ///
+    /// # Errors
+    /// As for [`next`](Self::next), and when some of it was read before.
+    pub async fn collect(mut self) -> Result<Export, ExportError> {
+        let mut state = Vec::new();
+        while let Some(chunk) = self.next().await? {
+            state.extend_from_slice(&chunk);
+        }
+        match state.len() as u64 == self.header.length {
+            true => Ok(Export {
+                header: self.header,
+                state,
+            }),
+            false => Err(ExportError::Broken("some of it was read before".into())),
+        }
+    }
+}
+
 impl fmt::Debug for Exporting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exporting")
@@ -227,7 +247,7 @@ impl fmt::Debug for Exporting {
 pub(super) async fn send(
     front: &Front,
     line: &Line,
-    mut operator: Operator,
+    mut operator: Operator<()>,
 ) -> Result<(), LinkError> {
     let replica = front.serving().borrow().clone();
     let taken = match replica {

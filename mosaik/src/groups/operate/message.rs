@@ -3,7 +3,13 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{ask::Unanswered, export::NoExport, file::ExportHeader, report::MemberReport};
+use super::{
+    ask::Unanswered,
+    export::NoExport,
+    file::ExportHeader,
+    import::{Announced, NoImport},
+    report::MemberReport,
+};
 use crate::{
     groups::{
         bonds::Line,
@@ -68,6 +74,8 @@ pub(super) enum What {
     Recover,
     /// Send the state.
     Export,
+    /// Take the state that follows over.
+    Import,
 }
 
 impl What {
@@ -76,6 +84,7 @@ impl What {
         match self {
             Self::Recover => End::Recovery,
             Self::Export => End::Export,
+            Self::Import => End::Import,
         }
     }
 }
@@ -100,6 +109,28 @@ pub(super) enum Answer {
     Chunk(Bytes),
     /// There is no state to send.
     NoExport(NoExport),
+    /// The state may be sent.
+    Importing {
+        /// Proves that the member knows the group's key, in this session.
+        proof: [u8; 32],
+    },
+    /// So many bytes of it stand in the log of the group.
+    Replicated(u64),
+    /// The group has it, from this version on.
+    Imported(u64),
+    /// The group does not take it.
+    NoImport(NoImport),
+}
+
+/// What an operator sends of a state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Sent {
+    /// What it is.
+    Announced(Announced),
+    /// A part of it.
+    Chunk(Bytes),
+    /// That was all.
+    End,
 }
 
 impl Order {

@@ -5,12 +5,13 @@
 //! prove that who gives it knows the group's key.
 //!
 //! [`report`] is what a member says of a group, [`ask`] asks for it, [`recover`] has a member recover, [`export`]
-//! carries its state to the operator, [`file`] is the state in a file, and [`serve`] is
-//! what a member does for all that.
+//! carries its state to the operator, [`import`] one from there into the group, [`file`] is the state in a file, and
+//! [`serve`] is what a member does for all that.
 
 mod ask;
 mod export;
 mod file;
+mod import;
 mod message;
 mod recover;
 mod report;
@@ -19,6 +20,7 @@ mod serve;
 pub use ask::Unanswered;
 pub use export::{ExportError, Exporting, NoExport};
 pub use file::{Export, ExportFileError, ExportHeader};
+pub use import::{ImportError, ImportStep, Importing, NoImport};
 pub use recover::RecoverAtError;
 pub use report::{GroupReport, MemberReport, MemberRole, Part, Place, ReportError};
 pub(super) use serve::{Orders, obey, report};

@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
 use super::{
-    export,
+    export, import,
     message::{Answer, MAX_ANSWER, MAX_ORDER, MAX_REPORT, Order, Reported, What},
     report::{MemberReport, MemberRole, Place},
 };
@@ -55,11 +56,24 @@ impl Orders {
 }
 
 /// The way to an operator, for whom nobody waits longer than he may take.
-pub(super) struct Operator {
-    link: Link<Answer, Order>,
+pub(super) struct Operator<R> {
+    link: Link<Answer, R>,
 }
 
-impl Operator {
+impl<R: DeserializeOwned> Operator<R> {
+    /// Goes on with an operator on the stream of another.
+    fn resume(halves: Halves) -> Self {
+        let link = Link::resume(halves, MAX_ANSWER);
+        Self { link }
+    }
+
+    /// The next that he sends.
+    pub(super) async fn hear(&mut self, patience: Duration) -> Result<R, LinkError> {
+        let heard = rt::timeout(patience, self.link.rx.recv()).await;
+        let heard = heard.map_err(|_| LinkError::Stream(CloseCode::TimedOut))??;
+        heard.ok_or(LinkError::Truncated)
+    }
+
     /// Sends an answer.
     pub(super) async fn tell(&mut self, answer: &Answer) -> Result<(), LinkError> {
         let sent = rt::timeout(PROGRESS, self.link.tx.send(answer)).await;
@@ -91,9 +105,7 @@ pub(in crate::groups) async fn obey(
     let order = rt::timeout(ORDER_TIMEOUT, link.rx.recv()).await;
     let order = order.map_err(|_| LinkError::Stream(CloseCode::TimedOut))??;
     let order = order.ok_or(LinkError::Truncated)?;
-    let mut operator = Operator {
-        link: Link::resume(link.into_halves(), MAX_ANSWER),
-    };
+    let halves = link.into_halves();
     let proof = line.proof_as(front.key(), order.what.end(), front.group());
     let answer = if order.proof != proof {
         warn!(peer = %line.connection.peer().short(), "an order does not prove to know the key");
@@ -113,11 +125,13 @@ pub(in crate::groups) async fn obey(
                 warn!(peer = %line.connection.peer().short(), "an operator asks to recover");
                 Answer::Recovered(front.shared().recover().await)
             }
-            What::Export => return export::send(front, line, operator).await,
+            What::Export => return export::send(front, line, Operator::resume(halves)).await,
+            What::Import => return import::receive(front, line, Operator::resume(halves)).await,
         }
     } else {
         Answer::Busy
     };
+    let mut operator = Operator::<()>::resume(halves);
     operator.tell(&answer).await?;
     operator.finish().await
 }

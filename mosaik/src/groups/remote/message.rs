@@ -129,6 +129,10 @@ pub(crate) enum End {
     Export,
     /// The member that exports it.
     Exporter,
+    /// An operator who has a state to import.
+    Import,
+    /// The member that imports it.
+    Importer,
 }
 
 /// What proves the knowledge of a group's key in one session: a MAC over who says it and what of. No proof of one
@@ -141,6 +145,8 @@ pub(crate) fn proof(key: &[u8; 32], session: &[u8; 32], end: End, group: GroupId
         End::Recovery => b"mosaik/group/recover/1",
         End::Export => b"mosaik/group/export/1",
         End::Exporter => b"mosaik/group/exporter/1",
+        End::Import => b"mosaik/group/import/1",
+        End::Importer => b"mosaik/group/importer/1",
     });
     hasher.update(session);
     hasher.update(group.as_bytes());
@@ -160,6 +166,8 @@ mod tests {
             proof(&[1; 32], &[2; 32], End::Recovery, group),
             proof(&[1; 32], &[2; 32], End::Export, group),
             proof(&[1; 32], &[2; 32], End::Exporter, group),
+            proof(&[1; 32], &[2; 32], End::Import, group),
+            proof(&[1; 32], &[2; 32], End::Importer, group),
             proof(&[1; 32], &[3; 32], End::Client, group),
             proof(&[4; 32], &[2; 32], End::Client, group),
             proof(&[1; 32], &[2; 32], End::Client, GroupId::from_name("h")),

@@ -96,6 +96,8 @@ impl Gateway {
     pub(super) async fn submit(&self, item: Item) -> Fate {
         let is_sound = match &item {
             Item::Open { peer } => *peer == self.client,
+            // Whoever orders an import has to prove that he may.
+            Item::Import(_) => false,
             // What no member would send on.
             Item::Commands { commands, .. } => commands.len() <= MAX_ITEM,
             _ => true,

@@ -2,6 +2,7 @@
 
 mod applier;
 mod crash;
+mod imports;
 mod panics;
 mod properties;
 mod snapshots;
