@@ -110,7 +110,10 @@ async fn serve(args: &[String], inbox: mpsc::Receiver<Request>) -> anyhow::Resul
             answer(peers::Mosaik::start(&seat).await?, inbox).await
         }
         #[cfg(feature = "etcd")]
-        System::Etcd => answer(peers::Etcd::start(&seat).await?, inbox).await,
+        System::Etcd => {
+            let (_server, member) = peers::Etcd::start(&seat).await?;
+            answer(member, inbox).await
+        }
         #[cfg(feature = "hiqlite")]
         System::Hiqlite => answer(peers::Hiqlite::start(&seat).await?, inbox).await,
         #[cfg(not(all(feature = "etcd", feature = "hiqlite")))]

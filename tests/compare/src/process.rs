@@ -64,6 +64,16 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_program_is_no_anonymous_memory() -> anyhow::Result<()> {
+        let held = memory(std::process::id())?;
+        assert!(
+            held.anonymous > 0 && held.resident > held.anonymous,
+            "{held:?}"
+        );
+        Ok(())
+    }
+
     #[tokio::test]
     async fn what_is_killed_runs_no_more() -> anyhow::Result<()> {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn()?;

@@ -33,18 +33,21 @@ pub(super) fn version() -> anyhow::Result<String> {
     Ok(version.trim_start_matches("etcd Version: ").to_owned())
 }
 
-/// A member, and a client of this one alone.
+/// The client of one member alone.
 pub(crate) struct Etcd {
-    server: Server,
     client: Client,
     /// Cloned for each call, as its methods need it alone.
     keys: KvClient,
+    process: u32,
 }
 
 impl Etcd {
     /// Starts a server with its default options, and waits until it knows a leader.
-    pub(crate) async fn start(seat: &Seat) -> anyhow::Result<Self> {
+    ///
+    /// The server is the caller's, who drops it at the end: calls that are under way hold on to the client.
+    pub(crate) async fn start(seat: &Seat) -> anyhow::Result<(Server, Self)> {
         let mut server = Server::start(seat)?;
+        let process = server.0.id().context("the server has ended")?;
         let endpoint = url(seat.own_addresses().clients);
         let client = Client::connect([endpoint], None).await?;
         loop {
@@ -57,11 +60,12 @@ impl Etcd {
             }
             tokio::time::sleep(LOOK).await;
         }
-        Ok(Self {
-            server,
+        let member = Self {
             keys: client.kv_client(),
             client,
-        })
+            process,
+        };
+        Ok((server, member))
     }
 }
 
@@ -86,12 +90,12 @@ impl Member for Etcd {
     }
 
     fn process(&self) -> u32 {
-        self.server.0.id().unwrap_or_default()
+        self.process
     }
 }
 
-/// A server that is gone once this is dropped.
-struct Server(Child);
+/// A server, which is gone once this is dropped.
+pub(crate) struct Server(Child);
 
 impl Server {
     fn start(seat: &Seat) -> anyhow::Result<Self> {
