@@ -95,6 +95,7 @@ Exit codes:
 const GROUP_EXAMPLES: &str = "\
 Examples:
   mosaik group show orders                   all that its members say
+  mosaik group wait orders --timeout 1m      wait until its members have caught up, and show how far they are
   mosaik group recover orders --at 5c3f…     found it anew there, after its quorum was lost
   mosaik group export orders orders.export   write its state to a file
   mosaik group import orders orders.export   have a group that was founded anew take it over
@@ -140,6 +141,9 @@ pub(super) enum Group {
     /// Print all that the members of a group say of it
     #[command(after_help = GROUP_EXAMPLES)]
     Show(Show),
+    /// Wait until all members of a group have caught up, and show how far each is
+    #[command(after_help = GROUP_EXAMPLES)]
+    Wait(Wait),
     /// Have a member found the group anew from its replica, after the quorum was lost
     #[command(after_help = GROUP_EXAMPLES)]
     Recover(Recover),
@@ -244,6 +248,22 @@ pub(super) struct Show {
     /// Name of the group
     pub(super) group: String,
     /// Print a JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) network: NetworkName,
+    #[command(flatten)]
+    pub(super) node: Node,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Wait {
+    /// Name of the group
+    pub(super) group: String,
+    /// How long to wait, such as `1m`, before it is a failure; for ever unless given
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(super) timeout: Option<Duration>,
+    /// Print a JSON object once all have caught up
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
@@ -398,6 +418,7 @@ impl Command {
             Self::Peers(args) => args.node.verbose,
             Self::Groups(args) => args.node.verbose,
             Self::Group(Group::Show(args)) => args.node.verbose,
+            Self::Group(Group::Wait(args)) => args.node.verbose,
             Self::Group(Group::Recover(args)) => args.node.verbose,
             Self::Group(Group::Export(args)) => args.node.verbose,
             Self::Group(Group::Import(args)) => args.node.verbose,

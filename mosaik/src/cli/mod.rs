@@ -25,5 +25,6 @@ mod recover;
 mod run;
 mod signal;
 mod subscribe;
+mod wait;
 
 pub use run::main;

@@ -1,9 +1,23 @@
 //! `mosaik group recover`: has a member found its group anew, after the quorum was lost.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, bail};
+use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{args::Recover, node, output::note, peers::settled, run::End, signal::Interrupt};
+use super::{
+    args::Recover,
+    node,
+    output::{note, printable},
+    peers::settled,
+    run::End,
+    signal::Interrupt,
+};
 
+/// How often the bar moves.
+const TICK: Duration = Duration::from_millis(200);
+/// What the bar shows.
+const BAR: &str = "{spinner} {msg}, {elapsed}";
 /// What whoever recovers has to know.
 const WARNING: &str = "\
 this founds the group anew from the replica of one member. A majority that is merely out of reach may go on without
@@ -20,15 +34,26 @@ pub(super) async fn run(args: Recover, interrupt: &Interrupt) -> anyhow::Result<
         settled(&network).await;
         let groups = network.groups();
         let recovered = groups.recover_at(&args.group, args.at, args.key.key.as_deref());
+        let bar = bar(&args)?;
+        let recovered = recovered.await;
+        bar.finish_and_clear();
         recovered
-            .await
             .with_context(|| format!("{} did not recover `{}`", args.at.short(), args.group))?;
         note(format_args!(
-            "`{}` was founded anew at {}; `mosaik group show` tells how it is doing",
+            "`{}` was founded anew at {}; `mosaik group wait` tells when the others have its state",
             args.group,
             args.at.short()
         ));
         Ok(End::Done)
     })
     .await
+}
+
+/// Shows for how long it takes, where standard error is a terminal.
+fn bar(args: &Recover) -> anyhow::Result<ProgressBar> {
+    let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template(BAR)?);
+    let at = args.at.short();
+    bar.set_message(format!("{at} founds `{}` anew", printable(&args.group)));
+    bar.enable_steady_tick(TICK);
+    Ok(bar)
 }

@@ -10,7 +10,7 @@ use super::{
     args::{Cli, Command, Group},
     beacon, export, groups, import, output, peers, publish, recover,
     signal::{INTERRUPTED, Interrupt},
-    subscribe,
+    subscribe, wait,
 };
 
 /// How a command ended that did not fail.
@@ -51,6 +51,7 @@ fn run(command: Command) -> anyhow::Result<End> {
             Command::Peers(args) => Box::pin(peers::run(args, &interrupt)).await,
             Command::Groups(args) => Box::pin(groups::run(args, &interrupt)).await,
             Command::Group(Group::Show(args)) => Box::pin(groups::show(args, &interrupt)).await,
+            Command::Group(Group::Wait(args)) => Box::pin(wait::run(args, &interrupt)).await,
             Command::Group(Group::Export(args)) => Box::pin(export::run(args, &interrupt)).await,
             Command::Group(Group::Import(args)) => Box::pin(import::run(args, &interrupt)).await,
             Command::Group(Group::Recover(args)) => Box::pin(recover::run(args, &interrupt)).await,

@@ -4,6 +4,7 @@ mod importing;
 mod operating;
 mod terminal;
 mod tickets;
+mod waiting;
 
 use std::{io::Write as _, sync::mpsc, thread};
 

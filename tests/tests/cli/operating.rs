@@ -16,7 +16,7 @@ use crate::{
 
 /// Members of a durable group that counts, each on a node of its own; the last only observes. Without a quorum they
 /// wait for an operator.
-async fn counting(world: &World, key: &str) -> [(Network, Group<Counter>); 4] {
+pub(crate) async fn counting(world: &World, key: &str) -> [(Network, Group<Counter>); 4] {
     let durable = async |name: &str, peers: &[&Network]| {
         let peers = peers.iter().map(|peer| peer.local().addr());
         let dir = world.runtime.path().join(name);

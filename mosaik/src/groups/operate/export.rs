@@ -127,7 +127,11 @@ impl Groups {
                     let text = "it exports another group".into();
                     return Err(Unanswered::Malformed(text).into());
                 }
-                Ok(Exporting::new(at, header, Source::There(Box::new(link))))
+                Ok(Exporting::new(
+                    at,
+                    header,
+                    Source::There(Box::new(There { _line: line, link })),
+                ))
             }
             Some(Answer::NoExport(why)) => Err(why.into()),
             Some(Answer::Refused(why)) => Err(ExportError::Refused(why)),
@@ -159,7 +163,14 @@ pub struct Exporting {
 /// Where a state comes from.
 enum Source {
     Here(Chunks),
-    There(Box<Link<(), Answer>>),
+    There(Box<There>),
+}
+
+/// The way from a member.
+struct There {
+    /// Its control stream, which keeps the connection open.
+    _line: Line,
+    link: Link<(), Answer>,
 }
 
 impl Exporting {
@@ -191,8 +202,8 @@ impl Exporting {
         let broken = |error: &dyn fmt::Display| ExportError::Broken(error.to_string());
         let chunk = match &mut self.source {
             Source::Here(chunks) => chunks.next().await.map_err(|error| broken(&error))?,
-            Source::There(link) => {
-                let received = rt::timeout(PROGRESS, link.rx.recv()).await;
+            Source::There(there) => {
+                let received = rt::timeout(PROGRESS, there.link.rx.recv()).await;
                 let received = received.map_err(|_| broken(&"nothing comes any more"))?;
                 match received.map_err(|error| broken(&error))? {
                     Some(Answer::Chunk(chunk)) => Some(chunk),

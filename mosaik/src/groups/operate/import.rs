@@ -220,6 +220,7 @@ impl Groups {
             answer => return Err(refusal(answer)),
         }
         let there = There {
+            _line: line,
             link,
             left: state,
             sent: 0,
@@ -273,6 +274,8 @@ enum Way {
 
 /// The way to a member.
 struct There {
+    /// Its control stream, which keeps the connection open.
+    _line: Line,
     link: Link<Sent, Answer>,
     /// What is not sent yet.
     left: Bytes,
