@@ -155,7 +155,7 @@ async fn whose_ticket_ends_is_cut_off_and_comes_back_with_another() {
     };
     let opened: Vec<_> = networks.iter().map(open).collect();
     let mine = open(&fourth);
-    give(&fourth, Duration::from_secs(4));
+    give(&fourth, Duration::from_secs(8));
     let guest = guarded(&fourth).join();
     within(guest.when().online()).await;
     assert_eq!(within(guest.execute(1)).await.unwrap(), 1);
@@ -191,8 +191,8 @@ async fn a_ticket_that_is_renewed_in_time_costs_nothing() {
     let networks = nodes(&name, 3).await;
     let groups = found(&networks).await;
     let fourth = node(&name, &networks).await;
-    let ends = tokio::time::Instant::now() + Duration::from_secs(4);
-    give(&fourth, Duration::from_secs(4));
+    let ends = tokio::time::Instant::now() + Duration::from_secs(8);
+    give(&fourth, Duration::from_secs(8));
     let guest = guarded(&fourth).join();
     within(guest.when().online()).await;
     give(&fourth, HOUR);
@@ -244,7 +244,7 @@ async fn a_topic_is_for_those_with_tickets() {
             .is_err()
     );
     refused(lacks).await;
-    give(&consuming, Duration::from_secs(3));
+    give(&consuming, Duration::from_secs(6));
     within(producer.when().online()).await;
     within(producer.send(Price { cents: 1 })).await.unwrap();
     assert_eq!(next(&mut prices).await, 1);

@@ -7,7 +7,7 @@
 
 use std::time::SystemTime;
 
-use super::{Core, Front};
+use super::{Core, Front, Notice};
 use crate::{
     groups::{
         bonds::{Control, Line, Presence},
@@ -27,6 +27,8 @@ pub(super) struct Applicant {
     admitted: bool,
     /// What it was last told of them otherwise.
     denial: Option<Denial>,
+    /// Why it does not admit this member, as it last said.
+    refused: Option<Refusal>,
     /// The boot of this member that it admits.
     admits: Option<u64>,
 }
@@ -55,6 +57,7 @@ impl Front {
             presence: presence.clone(),
             admitted: false,
             denial: None,
+            refused: None,
             admits: before.and_then(|before| before.admits),
         };
         core.applicants.insert(peer, applicant);
@@ -88,7 +91,7 @@ impl Front {
                 applicant.denial = None;
                 let to = applicant.presence.boot;
                 applicant.line.tell(Control::Admitted { group, to });
-                core.refusals.remove(&peer);
+                core.show_refusal(peer);
                 self.welcome(core, peer);
                 None
             }
@@ -98,12 +101,9 @@ impl Front {
                 if applicant.denial.as_ref() != Some(&denial) {
                     let why = Refusal::from(denial.clone());
                     applicant.denial = Some(denial);
-                    let refused = Control::Refused {
-                        group,
-                        why: why.clone(),
-                    };
-                    applicant.line.tell(refused);
-                    core.remember_refusal(peer, why);
+                    applicant.line.tell(Control::Refused { group, why });
+                    core.show_refusal(peer);
+                    core.notices.push_back(Notice::Bonds);
                 }
                 again
             }
@@ -130,11 +130,12 @@ impl Front {
     pub(super) fn admitted(&self, line: &Line, to: u64) {
         let mut core = self.core();
         let peer = line.connection.peer();
-        core.refusals.remove(&peer);
         if let Some(applicant) = core.applicants.get_mut(&peer)
             && applicant.is_on(&line.connection)
         {
             applicant.admits = Some(to);
+            applicant.refused = None;
+            core.show_refusal(peer);
             self.welcome(&mut core, peer);
         }
         drop(core);
@@ -143,6 +144,27 @@ impl Front {
 }
 
 impl Core {
+    /// A peer does not let this member take part with it.
+    pub(super) fn refused_by(&mut self, peer: PeerId, why: Refusal) {
+        match self.applicants.get_mut(&peer) {
+            Some(applicant) => {
+                applicant.refused = Some(why);
+                self.show_refusal(peer);
+            }
+            None => self.remember_refusal(peer, why),
+        }
+    }
+
+    /// Shows people why an applicant and this member are not bonded: what this one finds wrong counts first.
+    fn show_refusal(&mut self, peer: PeerId) {
+        let applicant = self.applicants.get(&peer);
+        let own = applicant.and_then(|a| a.denial.clone().map(Refusal::from));
+        match own.or_else(|| applicant.and_then(|a| a.refused.clone())) {
+            Some(why) => self.remember_refusal(peer, why),
+            None => drop(self.refusals.remove(&peer)),
+        }
+    }
+
     /// An applicant asks no longer.
     pub(super) fn withdraw_application(&mut self, peer: PeerId, boot: u64) {
         let applicant = self.applicants.get(&peer);

@@ -181,7 +181,7 @@ impl Front {
     /// A peer does not let this member take part with it.
     fn refused(&self, peer: PeerId, why: Refusal) {
         let mut core = self.core();
-        core.remember_refusal(peer, why);
+        core.refused_by(peer, why);
         core.notices.push_back(Notice::Bonds);
         drop(core);
         self.news.notify_one();
