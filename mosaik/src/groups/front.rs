@@ -135,8 +135,7 @@ pub(crate) struct Bond {
 impl Bond {
     /// Whether it is that of a member which describes itself so, on this connection.
     fn is(&self, line: &Line, presence: &Presence) -> bool {
-        let on = self.line.connection.stable_id() == line.connection.stable_id();
-        on && self.member.boot == presence.boot
+        self.line.is_on(&line.connection) && self.member.boot == presence.boot
     }
 }
 
@@ -443,7 +442,7 @@ impl Front {
     /// Whether it is bonded, on this connection.
     pub(crate) fn is_bonded(&self, member: &MemberId, connection: &Connection) -> bool {
         let bond = self.bond(member);
-        bond.is_some_and(|bond| bond.line.connection.stable_id() == connection.stable_id())
+        bond.is_some_and(|bond| bond.line.is_on(connection))
     }
 
     /// What is known of members that are bonded no longer: how long ago each was lost, whether it is proven
@@ -634,7 +633,7 @@ impl Core {
     /// it is meant for this one.
     fn sender(&self, line: &Line, from: u64, to: u64) -> Option<MemberId> {
         let bond = self.bonds.get(&line.connection.peer())?;
-        let same = bond.line.connection.stable_id() == line.connection.stable_id();
+        let same = bond.line.is_on(&line.connection);
         (same && bond.member.boot == from && self.me.boot == to).then_some(bond.member)
     }
 

@@ -89,6 +89,11 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// Whether it is that of this connection, and not of another to the same peer.
+    pub(crate) fn is_on(&self, connection: &Connection) -> bool {
+        self.connection.stable_id() == connection.stable_id()
+    }
+
     /// The same, which keeps the connection open.
     pub(super) fn in_use(mut self) -> Self {
         self.in_use = Some(Arc::new(self.uses.begin()));
@@ -225,7 +230,7 @@ impl Bonds {
     pub(crate) fn line(&self, connection: &Connection) -> Option<Line> {
         let state = self.state();
         let link = state.links.get(&connection.peer());
-        let link = link.filter(|link| link.line.connection.stable_id() == connection.stable_id());
+        let link = link.filter(|link| link.line.is_on(connection));
         link.map(|link| link.line.clone())
     }
 
@@ -404,7 +409,7 @@ impl Bonds {
     pub(super) fn closed(&self, connection: &Connection) {
         let mut state = self.state();
         let peer = connection.peer();
-        let current = |link: &Link| link.line.connection.stable_id() == connection.stable_id();
+        let current = |link: &Link| link.line.is_on(connection);
         if state.links.get(&peer).is_some_and(current) {
             state.links.remove(&peer);
         }
@@ -417,8 +422,7 @@ impl Bonds {
     pub(super) fn received(&self, line: &Line, mut message: Control) {
         let mut state = self.state();
         let State { fronts, links } = &mut *state;
-        let current =
-            |link: &&mut Link| link.line.connection.stable_id() == line.connection.stable_id();
+        let current = |link: &&mut Link| link.line.is_on(&line.connection);
         let link = links.get_mut(&line.connection.peer());
         let Some(link) = link.filter(current) else {
             return;

@@ -15,13 +15,12 @@ use crate::{
     },
     id::PeerId,
     tickets::{Denial, NotAdmitted},
-    transport::Connection,
 };
 
 /// A peer that wants to take part.
 #[derive(Debug)]
 pub(super) struct Applicant {
-    line: Line,
+    pub(super) line: Line,
     presence: Presence,
     /// Whether its tickets were found valid.
     admitted: bool,
@@ -31,13 +30,6 @@ pub(super) struct Applicant {
     refused: Option<Refusal>,
     /// The boot of this member that it admits.
     admits: Option<u64>,
-}
-
-impl Applicant {
-    /// Whether it asks over this connection.
-    pub(super) fn is_on(&self, connection: &Connection) -> bool {
-        self.line.connection.stable_id() == connection.stable_id()
-    }
 }
 
 impl Front {
@@ -51,7 +43,7 @@ impl Front {
         let mut core = self.core();
         let peer = line.connection.peer();
         let before = core.applicants.remove(&peer);
-        let before = before.filter(|before| before.is_on(&line.connection));
+        let before = before.filter(|before| before.line.is_on(&line.connection));
         let applicant = Applicant {
             line: line.clone(),
             presence: presence.clone(),
@@ -73,6 +65,9 @@ impl Front {
         let mut core = self.core();
         let waiting = core.applicants.iter().filter(|(_, a)| !a.admitted);
         let waiting: Vec<PeerId> = waiting.map(|(peer, _)| *peer).collect();
+        if waiting.is_empty() {
+            return None;
+        }
         let again = waiting.into_iter();
         let again = again.filter_map(|peer| self.examine(&mut core, peer));
         let again = again.min();
@@ -131,7 +126,7 @@ impl Front {
         let mut core = self.core();
         let peer = line.connection.peer();
         if let Some(applicant) = core.applicants.get_mut(&peer)
-            && applicant.is_on(&line.connection)
+            && applicant.line.is_on(&line.connection)
         {
             applicant.admits = Some(to);
             applicant.refused = None;

@@ -191,12 +191,11 @@ impl Front {
     pub(crate) fn lost(&self, connection: &Connection) {
         let mut core = self.core();
         let peer = connection.peer();
-        let on = |line: &Line| line.connection.stable_id() == connection.stable_id();
+        let on = |line: &Line| line.is_on(connection);
         if core.went_back.get(&peer).is_some_and(|(_, line)| on(line)) {
             core.went_back.remove(&peer);
         }
-        core.applicants
-            .retain(|_, applicant| !applicant.is_on(connection));
+        core.applicants.retain(|_, applicant| !on(&applicant.line));
         if core.bonds.get(&peer).is_some_and(|bond| on(&bond.line))
             && let Some(bond) = core.bonds.remove(&peer)
         {

@@ -229,19 +229,9 @@ impl Front {
         let hello = hello.ok_or(LinkError::Truncated)?;
         let place = self.clients().place();
         let gateway = Gateway::open(&self, line.connection.peer());
-        let refusal = self.refuse(&line, &hello);
-        let admitted = line
-            .admissions
-            .admit_soon(self.group(), self.tickets())
-            .await;
-        let refusal = refusal.or_else(|| match &admitted {
-            Err(NotAdmitted::Denied(denial)) => Some(denial.clone().into()),
-            // It is soon: it comes again.
-            Err(NotAdmitted::Unknown) | Ok(()) => None,
-        });
-        let admitted = admitted.is_ok() && refusal.is_none();
-        let (Some(_place), Some(gateway), true) = (place, gateway, admitted) else {
-            let answer = refusal.map_or(Welcome::NotNow, Welcome::Refused);
+        let refusal = self.refuse(&line, &hello).await;
+        let (Some(_place), Some(gateway), None) = (place, gateway, &refusal) else {
+            let answer = refusal.unwrap_or(Welcome::NotNow);
             link.tx.send(&answer).await?;
             return link.tx.finish().await;
         };
@@ -258,12 +248,22 @@ impl Front {
         gateway.while_served(served).await
     }
 
-    /// Why a client is not served, if so.
-    fn refuse(&self, line: &Line, hello: &Hello) -> Option<Refusal> {
+    /// What a client is told that is not served, if so.
+    async fn refuse(&self, line: &Line, hello: &Hello) -> Option<Welcome> {
         if hello.proof != line.proof_as(self.key(), End::Client, self.group()) {
-            return Some(Refusal::Key);
+            return Some(Welcome::Refused(Refusal::Key));
         }
         let (program, fingerprint) = (self.shared().program(), self.fingerprint());
-        hello.version.compare(program, fingerprint).err()
+        if let Err(why) = hello.version.compare(program, fingerprint) {
+            return Some(Welcome::Refused(why));
+        }
+        // Of who is no client of the group no ticket is looked after.
+        let admitted = line.admissions.admit_soon(self.group(), self.tickets());
+        match admitted.await {
+            Ok(()) => None,
+            Err(NotAdmitted::Denied(denial)) => Some(Welcome::Refused(denial.into())),
+            // It is soon: it comes again.
+            Err(NotAdmitted::Unknown) => Some(Welcome::NotNow),
+        }
     }
 }
