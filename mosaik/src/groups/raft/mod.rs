@@ -9,6 +9,7 @@
 
 mod compact;
 mod core;
+mod heard;
 mod log;
 mod machine;
 mod network;

@@ -41,7 +41,7 @@ use crate::{
     transport::{CloseCode, Link, LinkError, RecvHalf, SendHalf},
 };
 
-/// Shortest time without an acknowledgement after which replication is given up.
+/// Shortest time without a word after which replication is given up.
 const MIN_PATIENCE: Duration = Duration::from_secs(1);
 /// Longest pause before an unreachable member is tried again.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
@@ -119,7 +119,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// How long replication to a member goes on without an acknowledgement.
+    /// How long replication to a member goes on without a word of it.
     pub(super) fn patience(&self, to: MemberId) -> Duration {
         let rtt = self.lines.rtt(to).unwrap_or_default();
         MIN_PATIENCE
@@ -186,7 +186,8 @@ impl Client {
             Some(line) => Ok(line),
             none => {
                 let halves = open(&self.shared, self.target, self.purpose).await?;
-                Ok(none.insert(Line::new(halves)))
+                let line = Line::new(halves, self.target, self.shared.pulse.clone());
+                Ok(none.insert(line))
             }
         }
     }

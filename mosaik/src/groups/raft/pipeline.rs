@@ -17,11 +17,13 @@ use tokio::sync::Notify;
 
 use super::{
     network::CallError,
+    pulse::Pulse,
     types::{self, Types},
     wire::{self, ANSWER_FRAME, Answer, Append, Offence, Outgoing, Sent},
 };
 use crate::{
     groups::storage::Vote,
+    id::MemberId,
     rt::{self, Instant, lock},
     transport::{CloseCode, Link, LinkError, LinkReceiver, RecvHalf, STREAM_WINDOW, SendHalf},
     wire::EncodeError,
@@ -34,7 +36,7 @@ pub(super) const MAX_IN_FLIGHT_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes up to which requests that are ready go out in one write.
 const BATCH: usize = 64 * 1024;
 /// Heartbeats that may be unanswered before their stream is opened anew.
-const MAX_UNANSWERED: u64 = 16;
+const MAX_UNANSWERED: u64 = MAX_IN_FLIGHT as u64;
 /// Bytes a second that a way carries at least: what is in flight gets that much more time.
 const MIN_RATE: usize = 1024 * 1024;
 
@@ -42,7 +44,7 @@ const MIN_RATE: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Line {
     tx: SendHalf,
-    rx: LinkReceiver<Answer>,
+    rx: Answers,
     /// Frames that were sent one at a time, and answers to them.
     asked: u64,
     answered: u64,
@@ -51,12 +53,16 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// A stream on which nothing was said yet.
-    pub(super) fn new(halves: (SendHalf, RecvHalf)) -> Self {
+    /// A stream to `follower` on which nothing was said yet.
+    pub(super) fn new(halves: (SendHalf, RecvHalf), follower: MemberId, pulse: Arc<Pulse>) -> Self {
         let Link { tx, rx } = Link::<(), Answer>::new(halves, ANSWER_FRAME);
         Self {
             tx: tx.into_half(),
-            rx,
+            rx: Answers {
+                rx,
+                follower,
+                pulse,
+            },
             asked: 0,
             answered: 0,
             busy: false,
@@ -91,7 +97,10 @@ impl Line {
         }
         self.busy = false;
         loop {
-            let answer = self.rx.recv().await?.ok_or(LinkError::Truncated)?;
+            let answer = self.rx.next().await?;
+            if answer == Answer::Working {
+                continue;
+            }
             self.answered += 1;
             if self.answered > before {
                 let part = sent.pop_front().ok_or(Offence::Answer)?;
@@ -109,9 +118,25 @@ impl Line {
                     return Ok(higher(vote)?);
                 }
                 // It was about another entry than this request's.
-                Answer::Conflict => return Err(LinkError::Truncated.into()),
+                Answer::Conflict | Answer::Working => return Err(LinkError::Truncated.into()),
             }
         }
+    }
+}
+
+/// What a follower says. All of it shows that the follower is there.
+#[derive(Debug)]
+struct Answers {
+    rx: LinkReceiver<Answer>,
+    follower: MemberId,
+    pulse: Arc<Pulse>,
+}
+
+impl Answers {
+    async fn next(&mut self) -> Result<Answer, LinkError> {
+        let answer = self.rx.recv().await?.ok_or(LinkError::Truncated)?;
+        self.pulse.heard.note(self.follower, rt::now());
+        Ok(answer)
     }
 }
 
@@ -172,15 +197,19 @@ where
     session.boxed()
 }
 
-type Answers<'s> = (&'s mut LinkReceiver<Answer>, Arc<Flight>);
+type InFlight<'s> = (&'s mut Answers, Arc<Flight>);
 
 /// The next answer to a whole request.
 async fn next_answer(
-    (rx, flight): Answers<'_>,
-) -> Option<(Result<StreamAppendResult<Types>, CallError>, Answers<'_>)> {
+    (rx, flight): InFlight<'_>,
+) -> Option<(Result<StreamAppendResult<Types>, CallError>, InFlight<'_>)> {
     let next = async {
         loop {
-            let answer = rx.recv().await?.ok_or(LinkError::Truncated)?;
+            let answer = rx.next().await?;
+            if answer == Answer::Working {
+                flight.moved();
+                continue;
+            }
             let part = flight.pop().ok_or(Offence::Answer)?;
             if let Some(result) = outcome(answer, part)? {
                 return Ok(result);
@@ -239,7 +268,7 @@ struct Flight {
 struct Parts {
     queue: VecDeque<Sent>,
     bytes: usize,
-    /// When something was last acknowledged or taken by the way, or the first of the queue was sent.
+    /// When the follower last said anything or the way took something, or the first of the queue was sent.
     moved: Instant,
 }
 
@@ -308,7 +337,7 @@ impl Flight {
         }
     }
 
-    /// Completes once something has been unanswered for too long.
+    /// Completes once something is unanswered and nothing was heard for too long.
     async fn overdue(&self) {
         loop {
             match self.deadline() {
@@ -352,6 +381,7 @@ fn outcome(answer: Answer, part: Sent) -> Result<Option<StreamAppendResult<Types
             Ok(Some(Err(StreamAppendError::Conflict(prev))))
         }
         Answer::Higher(vote) => higher(vote).map(Some),
+        Answer::Working => Ok(None),
     }
 }
 

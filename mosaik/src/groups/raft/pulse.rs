@@ -1,7 +1,7 @@
 //! What a member does as time passes: a leader's heartbeats, and the pace of elections.
 //!
 //! openraft's own heartbeats are off. Ours are rounds of its read index, which tell at the same time whether a
-//! majority still follows. A leader that no majority answers falls silent from time to time, so that others may
+//! majority still follows. A leader that hears of no majority falls silent from time to time, so that others may
 //! stand: it may be heard and hear nobody. It replicates nothing more then, since every entry says that it is there, and
 //! refuses what it is asked; the answers to what it has sent still count. While a group rests there are no heartbeats.
 //!
@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 
 use super::{
     core::Core,
+    heard::Heard,
     serve::Server,
     status::{Role, Status},
 };
@@ -54,6 +55,8 @@ pub(super) struct Pulse {
     led: Mutex<Option<Instant>>,
     /// Whether anything has.
     has_led: watch::Sender<bool>,
+    /// When the others were heard of last.
+    pub(super) heard: Heard,
 }
 
 /// What keeps a member from standing for election.
@@ -77,6 +80,7 @@ impl Default for Pulse {
             kept: Mutex::default(),
             led: Mutex::default(),
             has_led: watch::Sender::new(false),
+            heard: Heard::default(),
         }
     }
 }
@@ -210,14 +214,15 @@ pub(super) async fn beat(
             return;
         }
         let term = status.borrow().term;
-        let mut followed = Followed::new(status.borrow().confirmed, rt::now());
+        let began = rt::now();
         loop {
             let now = rt::now();
             let (age, alone) = {
                 let status = status.borrow();
                 let membership = status.membership.as_ref();
                 let alone = membership.is_some_and(Membership::one_votes);
-                (followed.age(status.confirmed, now), alone)
+                let age = membership.map(|among| pulse.heard.age(among, server.me, began, now));
+                (age.unwrap_or_default(), alone)
             };
             let silent = !alone && keeps_silent(age, timing.election_max);
             pulse.set_silent(silent);
@@ -260,35 +265,7 @@ async fn show(server: &Server, timing: &Timing, pulse: &Pulse, alone: bool) -> b
     }
 }
 
-/// For how long a leader has not heard that a majority follows.
-///
-/// What is confirmed is as old as what was sent; that it is confirmed is news, however slow the disks are.
-#[derive(Debug)]
-struct Followed {
-    /// What was confirmed last.
-    confirmed: Option<Instant>,
-    /// When that was heard; or when it began to lead.
-    heard: Instant,
-}
-
-impl Followed {
-    fn new(confirmed: Option<Instant>, now: Instant) -> Self {
-        Self {
-            confirmed,
-            heard: now,
-        }
-    }
-
-    /// How long ago something was confirmed that was not before.
-    fn age(&mut self, confirmed: Option<Instant>, now: Instant) -> Duration {
-        if confirmed > self.confirmed {
-            (self.confirmed, self.heard) = (confirmed, now);
-        }
-        now.duration_since(self.heard)
-    }
-}
-
-/// Whether a leader that last heard it is followed, or began to lead, so long ago keeps silent now: it does for two
+/// Whether a leader that last heard of a majority, or began to lead, so long ago keeps silent now: it does for two
 /// leases, then beats for two, and so on.
 fn keeps_silent(age: Duration, lease: Duration) -> bool {
     let Some(alone) = age.checked_sub(lease) else {
@@ -354,32 +331,6 @@ async fn led_within(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn answers_that_come_late_confirm_a_leader_as_long_as_they_come() {
-        let lease = Duration::from_millis(250);
-        let began = rt::now();
-        let at = |millis| began + Duration::from_millis(millis);
-        let mut followed = Followed::new(None, began);
-        assert!(keeps_silent(followed.age(None, at(250)), lease));
-        // Each is about what was sent two leases before.
-        for now in (500..5000).step_by(100) {
-            let age = followed.age(Some(at(now - 500)), at(now));
-            assert_eq!(age, Duration::ZERO);
-            let age = followed.age(Some(at(now - 500)), at(now + 90));
-            assert!(!keeps_silent(age, lease));
-        }
-        // They come no more; what is older, or nothing, is no news.
-        let silent = |followed: &mut Followed, confirmed, now| {
-            let age = followed.age(confirmed, at(now));
-            keeps_silent(age, lease)
-        };
-        assert!(!silent(&mut followed, Some(at(4400)), 5149));
-        assert!(silent(&mut followed, Some(at(4400)), 5150));
-        assert!(silent(&mut followed, Some(at(100)), 5151));
-        assert!(silent(&mut followed, None, 5152));
-        assert!(!silent(&mut followed, Some(at(4401)), 5153));
-    }
 
     #[test]
     fn a_leader_that_nobody_answers_is_silent_half_of_the_time() {

@@ -3,7 +3,7 @@
 //! What a peer sends is checked before openraft sees it, since that takes the word of its network for granted.
 //! Nothing here ends a node: a stream that offends is given up, and the node goes on.
 
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures::{
@@ -45,6 +45,8 @@ use crate::{
     wire::{END, MAX_FRAME, encode_frame},
 };
 
+/// How often a follower that works on entries says that it does, while its disk takes its time.
+const WORKING: Duration = Duration::from_millis(250);
 /// How long a call may take, and how long the end of a stream.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -184,7 +186,7 @@ async fn serve_entries(
     let Some(turn) = server.turns.take((purpose, from)).await else {
         return end(tx, Err(ServeError::Superseded)).await;
     };
-    let mut entries = Entries::new(server, from);
+    let mut entries = Entries::new(server, from, purpose);
     let answered = tokio::select! {
         biased;
         () = turn.superseded() => Err(ServeError::Superseded),
@@ -199,6 +201,7 @@ async fn serve_entries(
 struct Entries<'s> {
     server: &'s Server,
     from: MemberId,
+    purpose: Purpose,
     /// openraft reads the other end in a task of its own, which ends with this.
     feed: Option<mpsc::Sender<AppendEntriesRequest<Types>>>,
     /// Fused: openraft's own stream panics when it is asked once more than it has to say.
@@ -209,7 +212,7 @@ struct Entries<'s> {
 }
 
 impl<'s> Entries<'s> {
-    fn new(server: &'s Server, from: MemberId) -> Self {
+    fn new(server: &'s Server, from: MemberId, purpose: Purpose) -> Self {
         let (feed, requests) = mpsc::channel(MAX_IN_FLIGHT);
         let requests = stream::unfold(requests, async |mut requests| {
             Some((requests.recv().await?, requests))
@@ -217,6 +220,7 @@ impl<'s> Entries<'s> {
         Self {
             server,
             from,
+            purpose,
             feed: Some(feed),
             answers: server.core.append(requests.boxed()).fuse(),
             waiting: VecDeque::new(),
@@ -231,6 +235,7 @@ impl<'s> Entries<'s> {
         rx: &mut LinkReceiver<()>,
     ) -> Result<(), ServeError> {
         let mut open = true;
+        let mut working = pin!(rt::sleep(WORKING));
         while open || !self.waiting.is_empty() {
             let room = self.waiting.len() < MAX_IN_FLIGHT && self.bytes < MAX_IN_FLIGHT_BYTES;
             tokio::select! {
@@ -243,24 +248,37 @@ impl<'s> Entries<'s> {
                     }
                 }
                 frame = rx.recv_frame(), if open && room => match frame? {
-                    Some(frame) => self.hand_over(&frame).await?,
+                    Some(frame) => {
+                        let follows = self.hand_over(&frame).await?;
+                        if follows && self.purpose == Purpose::Heartbeat {
+                            tx.write_all(&still_working()?).await?;
+                        }
+                    }
                     None => open = false,
                 },
+                () = &mut working, if !self.waiting.is_empty() => {
+                    tx.write_all(&still_working()?).await?;
+                    working.set(rt::sleep(WORKING));
+                }
             }
         }
         Ok(())
     }
 
-    async fn hand_over(&mut self, frame: &Bytes) -> Result<(), ServeError> {
+    /// Hands over what a frame holds; whether its sender may still be followed.
+    async fn hand_over(&mut self, frame: &Bytes) -> Result<bool, ServeError> {
         let append = Append::decode(frame)?;
-        append.check(self.from, self.server.held())?;
+        let held = self.server.held();
+        append.check(self.from, held)?;
+        let follows = append.vote.term >= held.term;
         self.server.pulse.led();
         let request = request(append)?;
         let feed = self.feed.as_ref().ok_or(ServeError::Stopped)?;
         self.waiting.push_back(frame.len());
         self.bytes += frame.len();
         // There is room in it for all that wait.
-        feed.send(request).await.map_err(|_| ServeError::Stopped)
+        feed.send(request).await.map_err(|_| ServeError::Stopped)?;
+        Ok(follows)
     }
 
     /// The frames of an answer and of those that are there already, and whether none follows them.
@@ -332,6 +350,11 @@ fn given_up(error: LinkError) -> Result<(), ServeError> {
         LinkError::Stream(CloseCode::Done) => Ok(()),
         error => Err(error.into()),
     }
+}
+
+/// What a follower says at once, or while its disk takes its time.
+fn still_working() -> Result<Vec<u8>, LinkError> {
+    Ok(encode_frame(&Answer::Working, ANSWER_FRAME)?)
 }
 
 fn say(answer: &StreamAppendResult<Types>) -> Answer {

@@ -72,6 +72,8 @@ pub(super) enum Answer {
     Conflict,
     /// It follows another leader, or voted for one. The last answer of its stream.
     Higher(Vote),
+    /// They have arrived, and are on their way to its disk. Answers nothing.
+    Working,
 }
 
 /// A call that is answered once.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::{
-    groups::{raft::types::Proposal, storage::LogId},
+    groups::{proto::roster::Membership, raft::types::Proposal, storage::LogId},
     id::{MemberId, NetworkId, PeerId, SecretKey},
     rt::Tasks,
     transport::{
@@ -20,6 +20,11 @@ const LATENCY: Duration = Duration::from_millis(1);
 
 const LEADER: MemberId = MemberId {
     peer: PeerId::from_bytes([1; 32]),
+    boot: 1,
+};
+
+const FOLLOWER: MemberId = MemberId {
+    peer: PeerId::from_bytes([2; 32]),
     boot: 1,
 };
 
@@ -64,7 +69,7 @@ impl Pair {
         far.rx.recv_frame().await.unwrap().unwrap();
         let (recv, _) = hello.rx.into_half();
         Self {
-            line: Line::new((hello.tx.into_half(), recv)),
+            line: Line::new((hello.tx.into_half(), recv), FOLLOWER, Arc::default()),
             far,
             _kept: (out, back, tasks),
         }
@@ -209,6 +214,41 @@ async fn late_answers_are_no_answers_to_later_questions() {
         assert!(late.is_err());
     }
     assert!(!pair.line.is_reusable());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_works_on_it_is_there_however_long_it_takes() {
+    let mut pair = Pair::new().await;
+    let pulse = pair.line.rx.pulse.clone();
+    let membership = Membership {
+        log_id: id(1),
+        committed: true,
+        leaving: None,
+        voters: [LEADER, FOLLOWER].into(),
+        learners: [].into(),
+    };
+    let began = rt::now();
+    let age = || pulse.heard.age(&membership, LEADER, began, rt::now());
+    let late = {
+        let mut session = session(&mut pair.line, requests(1, 10), PATIENCE);
+        let work = async {
+            for _ in 0..10 {
+                rt::sleep(PATIENCE / 2).await;
+                pair.far.tx.send(&Answer::Working).await.unwrap();
+            }
+            assert!(age() <= PATIENCE / 2);
+            pair.far.tx.send(&Answer::Done).await.unwrap();
+        };
+        let (answers, ()) = tokio::join!(session.by_ref().collect::<Vec<_>>(), work);
+        assert_eq!(answers, [Ok(matched(1))]);
+        drop(session);
+        // Who says nothing more is given up.
+        let mut session = super::session(&mut pair.line, requests(1, 10), PATIENCE);
+        pair.far.tx.send(&Answer::Working).await.unwrap();
+        session.next().await
+    };
+    assert!(matches!(late, Some(Err(CallError::Late(_)))), "{late:?}");
+    assert!(age() >= PATIENCE);
 }
 
 #[tokio::test(start_paused = true)]
