@@ -24,8 +24,8 @@ fn program() -> &'static Path {
             }
         }
         let build = cargo
-            .args(["build", "--package", "mosaik", "--features", "cli"])
-            .args(["--bin", "mosaik", "--message-format", "json"])
+            .args(["build", "--workspace", "--bin", "mosaik"])
+            .args(["--message-format", "json"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .stderr(Stdio::inherit())
             .output()
