@@ -14,6 +14,8 @@ mod book {
     mod groups {}
     #[doc = include_str!("../../book/src/commands.md")]
     mod commands {}
+    #[doc = include_str!("../../book/src/collections.md")]
+    mod collections {}
     #[doc = include_str!("../../book/src/durability.md")]
     mod durability {}
     #[doc = include_str!("../../book/src/tickets.md")]

@@ -67,6 +67,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod collections;
 pub mod declare;
 pub mod discovery;
 mod explain;

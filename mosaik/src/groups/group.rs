@@ -245,6 +245,19 @@ impl<M> Group<M> {
         self.when().ended().await;
     }
 
+    /// What `look` makes of what lies beside the state, in the same place, whether the state may be read or not.
+    pub(crate) fn beside<R>(&self, look: impl FnOnce(&M) -> R) -> R {
+        self.local.beside(look)
+    }
+
+    /// The same group, for whom its state does not matter.
+    pub(crate) fn without_state(&self) -> Group<()> {
+        Group {
+            joined: self.joined.clone(),
+            local: Local::nothing(),
+        }
+    }
+
     pub(super) fn caller(&self) -> Caller {
         Caller {
             shared: self.joined.shared.clone(),

@@ -138,9 +138,14 @@ impl Groups {
 
     /// Options for taking part in the group of this name, with a state machine written by hand.
     pub fn builder<M: StateMachine>(&self, name: impl Into<String>) -> GroupBuilder<M> {
+        self.of(name.into())
+    }
+
+    /// Options for taking part in the group of this name, whatever it hosts.
+    pub(crate) fn of<M>(&self, name: String) -> GroupBuilder<M> {
         GroupBuilder {
             groups: self.clone(),
-            name: name.into(),
+            name,
             options: Options::default(),
             refused: None,
             machine: PhantomData,

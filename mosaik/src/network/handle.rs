@@ -162,6 +162,13 @@ impl Network {
     }
 }
 
+/// What collections are opened with.
+impl AsRef<Groups> for Network {
+    fn as_ref(&self) -> &Groups {
+        self.groups()
+    }
+}
+
 impl Parts {
     /// Lets consumers have what was sent, at most for `limit`, and producers hear what has arrived here, says
     /// good-bye, and ends everything, waiting at most for `close` until the peers confirm it. Each step may be

@@ -56,6 +56,15 @@ pub trait Application: Default + Send + Sync + 'static {
     /// The state that an image was taken of.
     #[doc(hidden)]
     fn from_image(image: Self::Image) -> Self;
+
+    /// Takes the place of another state on the same replica: takes over what is no state of the group.
+    #[doc(hidden)]
+    fn succeed(&mut self, _before: &mut Self) {}
+
+    /// All of an entry is applied, and may be shown to who looks without a lock. Called with no command under way,
+    /// again and again, whether there is news or not.
+    #[doc(hidden)]
+    fn publish(&self) {}
 }
 
 impl<M: StateMachine> Application for M {

@@ -439,6 +439,9 @@ impl Applier {
             self.hidden_until = None;
             self.machine.mend();
         }
+        if !self.hidden {
+            self.machine.publish();
+        }
     }
 
     fn forget(&mut self) {

@@ -80,6 +80,23 @@ impl Ctx {
 }
 
 #[cfg(test)]
+impl Ctx {
+    /// What some command may know.
+    pub(crate) fn example() -> Self {
+        Self {
+            epoch: Epoch::from_bytes([7; 16]),
+            index: 1,
+            term: 1,
+            now: 0,
+            caller: PeerId::from_bytes([1; 32]),
+            item: 0,
+            command: 0,
+            generators: Cell::new(0),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use rand::RngExt as _;
 

@@ -63,6 +63,9 @@ pub(crate) trait Machine: fmt::Debug + Send + Sync {
     /// Ends that nobody reads the state.
     fn mend(&mut self);
 
+    /// Shows the state to who looks at it without a lock, unless nobody is to read it.
+    fn publish(&self);
+
     /// Keeps a copy of the state in memory to [roll back](Self::roll_back) to; returns whether that worked.
     fn keep(&mut self) -> bool;
 
@@ -177,15 +180,8 @@ struct Slot<M> {
 impl<M: Application> Hosted<M> {
     /// The state that a group begins with.
     pub(crate) fn new() -> Self {
-        let slot = Slot {
-            state: M::default(),
-            torn: false,
-            kept: Mutex::new(None),
-        };
         Self {
-            shared: Arc::new(Shared {
-                slot: RwLock::new(slot),
-            }),
+            shared: Shared::holding(M::default()),
         }
     }
 
@@ -197,12 +193,26 @@ impl<M: Application> Hosted<M> {
     }
 }
 
+impl Local<()> {
+    /// A state in which there is nothing to read.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            shared: Shared::holding(()),
+        }
+    }
+}
+
 impl<M> Local<M> {
     /// What `read` makes of the state as it is; `None` while a command that panicked is being undone. No
     /// command is applied before it returns.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&M) -> T) -> Option<T> {
         let slot = self.shared.read();
         (!slot.torn).then(|| read(&slot.state))
+    }
+
+    /// What `look` makes of what lies beside the state: of the state itself nothing may be told.
+    pub(crate) fn beside<T>(&self, look: impl FnOnce(&M) -> T) -> T {
+        look(&self.shared.read().state)
     }
 
     /// What `look` makes of the state as it is, or of the one that a group begins with while a command that panicked
@@ -235,6 +245,17 @@ impl<M> Here<'_, M> {
 }
 
 impl<M> Shared<M> {
+    fn holding(state: M) -> Arc<Self> {
+        let slot = Slot {
+            state,
+            torn: false,
+            kept: Mutex::new(None),
+        };
+        Arc::new(Self {
+            slot: RwLock::new(slot),
+        })
+    }
+
     /// What happens to the state under the lock is caught, so that a lock is never poisoned by half a change.
     fn read(&self) -> RwLockReadGuard<'_, Slot<M>> {
         self.slot.read().unwrap_or_else(PoisonError::into_inner)
@@ -244,8 +265,15 @@ impl<M> Shared<M> {
         self.slot.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn replace(&self, state: M) {
-        let old = std::mem::replace(&mut self.write().state, state);
+    fn replace(&self, mut state: M)
+    where
+        M: Application,
+    {
+        let old = {
+            let mut slot = self.write();
+            state.succeed(&mut slot.state);
+            std::mem::replace(&mut slot.state, state)
+        };
         if let Err(message) = guarded(|| drop(old)) {
             tracing::warn!(%message, "a state panicked when it was dropped");
         }
@@ -338,6 +366,16 @@ impl<M: Application> Machine for Hosted<M> {
 
     fn mend(&mut self) {
         self.shared.write().torn = false;
+    }
+
+    fn publish(&self) {
+        let slot = self.shared.read();
+        if slot.torn {
+            return;
+        }
+        if let Err(message) = guarded(|| slot.state.publish()) {
+            tracing::warn!(%message, "a state panicked when it was shown");
+        }
     }
 
     fn keep(&mut self) -> bool {

@@ -1,0 +1,102 @@
+//! Options of a store, and the handles that come of them.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    groups::{Durability, Groups, Options, Preference},
+    tickets::TicketValidator,
+};
+
+/// Takes part in a store: yields a handle.
+type Enter<H> = fn(&Groups, String, Options) -> H;
+
+/// Options of a store with one collection: from the collection's `builder`.
+///
+/// They are those of a [group](crate::groups::Options), and mean the same.
+#[must_use = "call `writer` or `reader` to take part"]
+pub struct Builder<W, R> {
+    groups: Groups,
+    name: String,
+    options: Options,
+    write: Enter<W>,
+    read: Enter<R>,
+}
+
+impl<W, R> Builder<W, R> {
+    pub(super) fn new(groups: &Groups, name: String, write: Enter<W>, read: Enter<R>) -> Self {
+        Self {
+            groups: groups.clone(),
+            name,
+            options: Options::default(),
+            write,
+            read,
+        }
+    }
+
+    /// All options at once.
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// How many members found the store together. Default: the network's, which is 1, *development mode*.
+    pub fn founders(mut self, founders: usize) -> Self {
+        self.options.founders = Some(founders);
+        self
+    }
+
+    /// Voters to aim at: odd, up to 9. Default 5.
+    pub fn voters(mut self, voters: usize) -> Self {
+        self.options.voters = voters;
+        self
+    }
+
+    /// Whether the log is kept on disk. Default: if the network has a data directory.
+    pub fn durable(mut self, durable: Durability) -> Self {
+        self.options.durable = durable;
+        self
+    }
+
+    /// How long a write waits for its answer. Default 10 s.
+    pub fn command_timeout(mut self, limit: Duration) -> Self {
+        self.options.command_timeout = limit;
+        self
+    }
+
+    /// A secret that members prove to know. Default: none.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.options.key = Some(key.into());
+        self
+    }
+
+    /// Asks members for a ticket that `validator` accepts, besides those that are asked for already. Default: none.
+    pub fn ticket(mut self, validator: impl TicketValidator) -> Self {
+        self.options.tickets.require(validator);
+        self
+    }
+
+    /// Whether this member likes to lead. Default: it does not mind.
+    pub fn preference(mut self, preference: Preference) -> Self {
+        self.options.preference = preference;
+        self
+    }
+
+    /// Takes part as a member, which votes if chosen: a handle that reads and writes.
+    pub fn writer(self) -> W {
+        (self.write)(&self.groups, self.name, self.options)
+    }
+
+    /// Follows the store, and never votes: a handle that only reads.
+    pub fn reader(self) -> R {
+        (self.read)(&self.groups, self.name, self.options)
+    }
+}
+
+impl<W, R> fmt::Debug for Builder<W, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("name", &self.name)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

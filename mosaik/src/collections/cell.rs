@@ -1,0 +1,161 @@
+//! The replicated cell.
+
+use std::{fmt, marker::PhantomData, ops::Deref};
+
+use super::{
+    Builder, Value,
+    handle::{Handle, collection, enter},
+    state::{
+        cell::{CellState, CellWrite, CellWrote},
+        exchange::{self, Exchanged, Settled},
+        shared::Shared,
+        stamp::Stamp,
+    },
+};
+use crate::groups::{Events, GroupError, GroupExplanation, Groups, Version, When};
+
+/// A replicated cell, beside [`Cell`](std::cell::Cell) and the atomics: one value, or none.
+///
+/// Reads are of this node's own copy: at once, without a lock, and possibly stale. Writes are commands of the store's
+/// group: acknowledged once a majority has them, applied exactly once, and visible here when they return. All are
+/// O(1), and carry the value.
+///
+/// # Example
+/// ```no_run
+/// use mosaik::collections::Cell;
+///
+/// # async fn run(network: mosaik::Network) -> Result<(), Box<dyn std::error::Error>> {
+/// let halted = Cell::<bool>::writer(&network, "halted");
+/// halted.when().online().await;
+/// assert_eq!(halted.swap(true).await?, None);
+/// assert_eq!(halted.get(), Some(true));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Cell<T>(PhantomData<fn() -> T>);
+
+/// A handle that reads and writes a [`Cell`]. It reads as a [`CellReader`] does. Clones are the same cell.
+pub struct CellWriter<T>(CellReader<T>);
+
+/// A handle that reads a [`Cell`]. Clones are the same cell.
+pub struct CellReader<T>(Handle<CellState<T>>);
+
+collection!(Cell<T: Value>, CellWriter, CellReader, "the cell");
+
+impl<T: Value> CellReader<T> {
+    /// The value; a clone. `None` if it was never set, or cleared.
+    pub fn get(&self) -> Option<T> {
+        self.look(Clone::clone)
+    }
+
+    /// What `look` makes of the value, which is not cloned.
+    pub fn look<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
+        self.0
+            .look(|cell| cell.get().map(|value| look(value.value())))
+    }
+}
+
+impl<T: Value> CellWriter<T> {
+    /// Puts a value.
+    ///
+    /// # Errors
+    /// See [`GroupError`]; after [`GroupError::Timeout`] the write is still under way.
+    pub fn set(&self, value: T) -> impl Future<Output = Result<(), GroupError>> + Send + use<T> {
+        self.0
+            .0
+            .write(&CellWrite::Set(value), |answer| match answer {
+                CellWrote::Done => Some(()),
+                _ => None,
+            })
+    }
+
+    /// Puts a value; returns the one that was there.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn swap(
+        &self,
+        value: T,
+    ) -> impl Future<Output = Result<Option<T>, GroupError>> + Send + use<T> {
+        self.old(&CellWrite::Swap(value))
+    }
+
+    /// Removes the value, and returns it.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn clear(&self) -> impl Future<Output = Result<Option<T>, GroupError>> + Send + use<T> {
+        self.old(&CellWrite::Clear)
+    }
+
+    /// Puts `new` if `current` is there, compared by value; `None` stands for no value. Returns what was there: as
+    /// `Ok` if it was exchanged, as `Err` if it was something else.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub async fn compare_exchange(
+        &self,
+        current: Option<T>,
+        new: Option<T>,
+    ) -> Result<Result<Option<T>, Option<T>>, GroupError>
+    where
+        T: PartialEq,
+    {
+        let current = current.as_ref();
+        let mut guess = self.0.0.look(|cell| exchange::guess(cell.get(), current));
+        loop {
+            match exchange::settle(self.exchange(guess, &new).await?, current) {
+                Settled::Done(outcome) => return Ok(outcome),
+                Settled::Again(stamp) => guess = Some(stamp),
+            }
+        }
+    }
+
+    /// Puts what `update` makes of the value, `None` for no value; returns that. Calls `update` again if somebody
+    /// else has changed the value meanwhile.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub async fn update(
+        &self,
+        mut update: impl FnMut(Option<&T>) -> Option<T> + Send,
+    ) -> Result<Option<T>, GroupError> {
+        let seen = self.0.0.look(|cell| cell.get().cloned());
+        let mut stamp = seen.as_ref().map(Shared::stamp);
+        let mut new = update(seen.as_ref().map(Shared::value));
+        drop(seen);
+        loop {
+            match self.exchange(stamp, &new).await? {
+                Ok(_) => return Ok(new),
+                Err(actual) => {
+                    stamp = actual.as_ref().map(|(stamp, _)| *stamp);
+                    new = update(actual.as_ref().map(|(_, value)| value));
+                }
+            }
+        }
+    }
+
+    fn exchange(
+        &self,
+        current: Option<Stamp>,
+        new: &Option<T>,
+    ) -> impl Future<Output = Result<Exchanged<T>, GroupError>> + Send + use<T> {
+        let new = new.clone();
+        let write = CellWrite::CompareExchange { current, new };
+        self.0.0.write(&write, |answer| match answer {
+            CellWrote::Exchanged(exchanged) => Some(exchanged),
+            _ => None,
+        })
+    }
+
+    fn old(
+        &self,
+        write: &CellWrite<T>,
+    ) -> impl Future<Output = Result<Option<T>, GroupError>> + Send + use<T> {
+        self.0.0.write(write, |answer| match answer {
+            CellWrote::Old(old) => Some(old),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,406 @@
+//! The replicated map.
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    ops::{Bound, Deref, RangeBounds},
+    sync::Arc,
+};
+
+use super::{
+    Builder, Key, Value,
+    handle::{Handle, collection, enter},
+    state::{
+        exchange::{self, Exchanged, Settled},
+        map::{MapState, MapWrite, MapWrote, SortedMapState},
+        shared::Shared,
+        stamp::Stamp,
+        table::Span,
+    },
+};
+use crate::groups::{Events, GroupError, GroupExplanation, Groups, Version, When};
+
+/// A replicated map, beside [`HashMap`](std::collections::HashMap): values by key, in no order.
+///
+/// Reads are of this node's own copy: at once, without a lock, and possibly stale. Writes are commands of the store's
+/// group: acknowledged once a majority has them, applied exactly once, and visible here when they return.
+///
+/// | method | here | on the wire |
+/// |---|---|---|
+/// | `get`, `contains_key` | O(1) | nothing |
+/// | `len`, `is_empty`, `view` | O(1) | nothing |
+/// | `insert`, `remove`, `compare_exchange` | O(1) | key and value |
+/// | `extend`, `remove_many` | O(items) | the items, one entry |
+/// | `remove_range`, `retain_range` | O(length of the map) | two keys |
+/// | `clear` | O(1) | nothing |
+/// | `entries` | O(n log n) | nothing |
+///
+/// # Example
+/// ```no_run
+/// use mosaik::collections::Map;
+///
+/// # async fn run(network: mosaik::Network) -> Result<(), Box<dyn std::error::Error>> {
+/// let prices = Map::<String, u64>::writer(&network, "prices");
+/// prices.when().online().await;
+/// assert_eq!(prices.insert("ETH".into(), 4_200).await?, None);
+/// assert_eq!(prices.get(&"ETH".into()), Some(4_200));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Map<K, V>(PhantomData<fn() -> (K, V)>);
+
+/// A handle that reads and writes a [`Map`]. It reads as a [`MapReader`] does. Clones are the same map.
+pub struct MapWriter<K, V>(MapReader<K, V>);
+
+/// A handle that reads a [`Map`]. Clones are the same map.
+pub struct MapReader<K, V>(Handle<MapState<K, V>>);
+
+/// A [`Map`] as it was at one moment: whatever is written later does not show in it. Clones cost nothing.
+pub struct MapView<K, V>(Arc<MapState<K, V>>);
+
+/// A replicated map, beside [`BTreeMap`](std::collections::BTreeMap): values by key, in the order of the keys.
+///
+/// It reads and writes as [`Map`] does, in O(log n) where that is O(1) and in less memory, and gives ranges of keys in
+/// O(log n + length of the range).
+///
+/// # Example
+/// ```no_run
+/// use mosaik::collections::SortedMap;
+///
+/// # async fn run(network: mosaik::Network) -> Result<(), Box<dyn std::error::Error>> {
+/// let trades = SortedMap::<u64, String>::writer(&network, "trades");
+/// trades.when().online().await;
+/// trades.extend([(3, "c".into()), (1, "a".into()), (2, "b".into())]).await?;
+/// let view = trades.view();
+/// let keys: Vec<u64> = view.range(2..).map(|(key, _)| *key).collect();
+/// assert_eq!(keys, [2, 3]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct SortedMap<K, V>(PhantomData<fn() -> (K, V)>);
+
+/// A handle that reads and writes a [`SortedMap`]. It reads as a [`SortedMapReader`] does. Clones are the same map.
+pub struct SortedMapWriter<K, V>(SortedMapReader<K, V>);
+
+/// A handle that reads a [`SortedMap`]. Clones are the same map.
+pub struct SortedMapReader<K, V>(Handle<SortedMapState<K, V>>);
+
+/// A [`SortedMap`] as it was at one moment: whatever is written later does not show in it. Clones cost nothing.
+pub struct SortedMapView<K, V>(Arc<SortedMapState<K, V>>);
+
+collection!(Map<K: Key, V: Value>, MapWriter, MapReader, "the map");
+collection!(SortedMap<K: Key, V: Value>, SortedMapWriter, SortedMapReader, "the sorted map");
+
+/// What both kinds of maps do alike.
+macro_rules! map {
+    ($Writer:ident, $Reader:ident, $View:ident) => {
+        impl<K: Key, V: Value> $Reader<K, V> {
+            /// The value at a key; a clone.
+            pub fn get(&self, key: &K) -> Option<V> {
+                self.0
+                    .look(|map| map.get(key).map(|value| value.value().clone()))
+            }
+
+            /// Whether there is a value at a key.
+            pub fn contains_key(&self, key: &K) -> bool {
+                self.0.look(|map| map.contains_key(key))
+            }
+
+            /// Number of keys.
+            pub fn len(&self) -> usize {
+                self.0.look(|map| map.len())
+            }
+
+            /// Whether there are no keys.
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// The map as it is now, to be looked at for as long as is wanted, without any copy.
+            pub fn view(&self) -> $View<K, V> {
+                $View(self.0.view())
+            }
+
+            /// All entries, by ascending key; clones. See [`view`](Self::view) for what borrows.
+            pub fn entries(&self) -> Vec<(K, V)> {
+                let view = self.view();
+                view.ascending()
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect()
+            }
+        }
+
+        impl<K: Key, V: Value> $Writer<K, V> {
+            /// Puts a value at a key; returns the one that was there.
+            ///
+            /// # Errors
+            /// See [`GroupError`]; after [`GroupError::Timeout`] the write is still under way.
+            pub fn insert(
+                &self,
+                key: K,
+                value: V,
+            ) -> impl Future<Output = Result<Option<V>, GroupError>> + Send + use<K, V> {
+                self.old(&MapWrite::Insert(key, value))
+            }
+
+            /// Removes a key; returns the value that was there.
+            ///
+            /// # Errors
+            /// As [`insert`](Self::insert).
+            pub fn remove(
+                &self,
+                key: K,
+            ) -> impl Future<Output = Result<Option<V>, GroupError>> + Send + use<K, V> {
+                self.old(&MapWrite::Remove(key))
+            }
+
+            /// Puts `new` at a key if `current` is there, compared by value; `None` stands for no value. Returns what
+            /// was there: as `Ok` if it was exchanged, as `Err` if it was something else.
+            ///
+            /// # Errors
+            /// As [`insert`](Self::insert).
+            pub async fn compare_exchange(
+                &self,
+                key: K,
+                current: Option<V>,
+                new: Option<V>,
+            ) -> Result<Result<Option<V>, Option<V>>, GroupError>
+            where
+                V: PartialEq,
+            {
+                let current = current.as_ref();
+                let mut guess = self.0.0.look(|map| exchange::guess(map.get(&key), current));
+                loop {
+                    let exchanged = self.exchange(&key, guess, &new);
+                    match exchange::settle(exchanged.await?, current) {
+                        Settled::Done(outcome) => return Ok(outcome),
+                        Settled::Again(stamp) => guess = Some(stamp),
+                    }
+                }
+            }
+
+            /// Puts what `update` makes of the value at a key there, `None` for no value; returns that. Calls
+            /// `update` again if somebody else has changed the value meanwhile.
+            ///
+            /// # Errors
+            /// As [`insert`](Self::insert).
+            pub async fn update(
+                &self,
+                key: K,
+                mut update: impl FnMut(Option<&V>) -> Option<V> + Send,
+            ) -> Result<Option<V>, GroupError> {
+                let seen = self.0.0.look(|map| map.get(&key).cloned());
+                let mut stamp = seen.as_ref().map(Shared::stamp);
+                let mut new = update(seen.as_ref().map(Shared::value));
+                drop(seen);
+                loop {
+                    let write = MapWrite::CompareExchange {
+                        key: key.clone(),
+                        current: stamp,
+                        new: new.clone(),
+                    };
+                    let exchanged = self.0.0.write(&write, |answer| match answer {
+                        MapWrote::Exchanged(exchanged) => Some(exchanged),
+                        _ => None,
+                    });
+                    match exchanged.await? {
+                        Ok(_) => return Ok(new),
+                        Err(actual) => {
+                            stamp = actual.as_ref().map(|(stamp, _)| *stamp);
+                            new = update(actual.as_ref().map(|(_, value)| value));
+                        }
+                    }
+                }
+            }
+
+            /// Puts values at keys, all together; returns how many of the keys were not there.
+            ///
+            /// # Errors
+            /// As [`insert`](Self::insert); [`GroupError::TooLarge`] for what is over 16 MiB.
+            pub fn extend<I: IntoIterator<Item = (K, V)>>(
+                &self,
+                entries: I,
+            ) -> impl Future<Output = Result<u64, GroupError>> + Send + use<I, K, V> {
+                self.count(&MapWrite::Extend(entries.into_iter().collect()))
+            }
+
+            /// Removes keys, all together; returns how many of them were there.
+            ///
+            /// # Errors
+            /// As [`extend`](Self::extend).
+            pub fn remove_many<I: IntoIterator<Item = K>>(
+                &self,
+                keys: I,
+            ) -> impl Future<Output = Result<u64, GroupError>> + Send + use<I, K, V> {
+                self.count(&MapWrite::RemoveMany(keys.into_iter().collect()))
+            }
+
+            /// Removes the keys in a range; returns how many there were.
+            ///
+            /// # Errors
+            /// As [`insert`](Self::insert).
+            pub fn remove_range<B: RangeBounds<K>>(
+                &self,
+                range: B,
+            ) -> impl Future<Output = Result<u64, GroupError>> + Send + use<B, K, V> {
+                self.count(&MapWrite::RemoveRange(span(&range)))
+            }
+
+            /// Removes the keys outside a range; returns how many there were.
+            ///
+            /// # Errors
+            /// As [`insert`](Self::insert).
+            pub fn retain_range<B: RangeBounds<K>>(
+                &self,
+                range: B,
+            ) -> impl Future<Output = Result<u64, GroupError>> + Send + use<B, K, V> {
+                self.count(&MapWrite::RetainRange(span(&range)))
+            }
+
+            /// Removes all keys; returns how many there were.
+            ///
+            /// # Errors
+            /// As [`insert`](Self::insert).
+            pub fn clear(
+                &self,
+            ) -> impl Future<Output = Result<u64, GroupError>> + Send + use<K, V> {
+                self.count(&MapWrite::Clear)
+            }
+
+            fn exchange(
+                &self,
+                key: &K,
+                current: Option<Stamp>,
+                new: &Option<V>,
+            ) -> impl Future<Output = Result<Exchanged<V>, GroupError>> + Send + use<K, V> {
+                let (key, new) = (key.clone(), new.clone());
+                let write = MapWrite::CompareExchange { key, current, new };
+                self.0.0.write(&write, |answer| match answer {
+                    MapWrote::Exchanged(exchanged) => Some(exchanged),
+                    _ => None,
+                })
+            }
+
+            fn old(
+                &self,
+                write: &MapWrite<K, V>,
+            ) -> impl Future<Output = Result<Option<V>, GroupError>> + Send + use<K, V> {
+                self.0.0.write(write, |answer| match answer {
+                    MapWrote::Old(old) => Some(old),
+                    _ => None,
+                })
+            }
+
+            fn count(
+                &self,
+                write: &MapWrite<K, V>,
+            ) -> impl Future<Output = Result<u64, GroupError>> + Send + use<K, V> {
+                self.0.0.write(write, |answer| match answer {
+                    MapWrote::Count(count) => Some(count),
+                    _ => None,
+                })
+            }
+        }
+
+        impl<K: Key, V: Value> $View<K, V> {
+            /// The value at a key.
+            pub fn get(&self, key: &K) -> Option<&V> {
+                self.0.get(key).map(Shared::value)
+            }
+
+            /// Whether there is a value at a key.
+            pub fn contains_key(&self, key: &K) -> bool {
+                self.0.contains_key(key)
+            }
+
+            /// Number of keys.
+            pub fn len(&self) -> usize {
+                self.0.len()
+            }
+
+            /// Whether there are no keys.
+            pub fn is_empty(&self) -> bool {
+                self.0.is_empty()
+            }
+
+            /// All entries, in the map's own order.
+            pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+                self.0.iter().map(|(key, value)| (key, value.value()))
+            }
+
+            /// All keys, in the map's own order.
+            pub fn keys(&self) -> impl Iterator<Item = &K> {
+                self.iter().map(|(key, _)| key)
+            }
+
+            /// All values, in the order of [`keys`](Self::keys).
+            pub fn values(&self) -> impl Iterator<Item = &V> {
+                self.iter().map(|(_, value)| value)
+            }
+
+            /// All entries, by ascending key.
+            pub fn ascending(&self) -> impl ExactSizeIterator<Item = (&K, &V)> {
+                self.0.ascending().map(|(key, value)| (key, value.value()))
+            }
+        }
+
+        impl<K, V> Clone for $View<K, V> {
+            fn clone(&self) -> Self {
+                Self(self.0.clone())
+            }
+        }
+
+        impl<K: Key + fmt::Debug, V: Value + fmt::Debug> fmt::Debug for $View<K, V> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_map().entries(self.ascending()).finish()
+            }
+        }
+    };
+}
+
+map!(MapWriter, MapReader, MapView);
+map!(SortedMapWriter, SortedMapReader, SortedMapView);
+
+impl<K: Key, V: Value> SortedMapReader<K, V> {
+    /// The entry with the least key; a clone.
+    pub fn first(&self) -> Option<(K, V)> {
+        self.0.look(|map| map.first().map(cloned))
+    }
+
+    /// The entry with the greatest key; a clone.
+    pub fn last(&self) -> Option<(K, V)> {
+        self.0.look(|map| map.last().map(cloned))
+    }
+}
+
+impl<K: Key, V: Value> SortedMapView<K, V> {
+    /// The entries in a range of keys, ascending, from either end.
+    pub fn range(&self, range: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+        let (start, end) = span(&range);
+        self.0
+            .range((start.as_ref(), end.as_ref()))
+            .map(|(key, value)| (key, value.value()))
+    }
+
+    /// The entry with the least key.
+    pub fn first(&self) -> Option<(&K, &V)> {
+        self.0.first().map(|(key, value)| (key, value.value()))
+    }
+
+    /// The entry with the greatest key.
+    pub fn last(&self) -> Option<(&K, &V)> {
+        self.0.last().map(|(key, value)| (key, value.value()))
+    }
+}
+
+fn cloned<K: Clone, V: Clone>((key, value): (&K, &Shared<V>)) -> (K, V) {
+    (key.clone(), value.value().clone())
+}
+
+/// A range, as it is sent.
+pub(super) fn span<K: Clone>(range: &impl RangeBounds<K>) -> Span<K> {
+    let owned = |bound: Bound<&K>| bound.cloned();
+    (owned(range.start_bound()), owned(range.end_bound()))
+}

@@ -1,0 +1,56 @@
+//! Collections: the containers of the standard library, replicated.
+//!
+//! A *store* is a group whose state is a collection. Its writers and readers are on any nodes of the network; all have
+//! the whole of it. Reads are local: at once, without a lock, of a copy that is complete up to some entry of the
+//! store's log. Writes go through that log, so all copies change in the same order, and return what their
+//! counterparts in std return.
+//!
+//! | here | in std | |
+//! |---|---|---|
+//! | [`Map`] | `HashMap` | values by key |
+//! | [`SortedMap`] | `BTreeMap` | values by key, in order, with ranges |
+//! | [`Vec`] | `Vec`, `VecDeque` | elements in a row |
+//! | [`Set`] | `HashSet` | elements, each once |
+//! | [`Cell`] | `Cell`, `AtomicU64`, … | one value |
+//! | [`Once`] | `OnceLock` | one value, set once |
+//! | [`PriorityQueue`] | `BinaryHeap` | items by priority, from both ends, and by key |
+//!
+//! # What is promised
+//! A write that is acknowledged is never lost, undone or applied twice, as far as
+//! [groups](crate::groups#what-is-promised) promise it, and shows in every read on its node from then on. A read on
+//! another node may miss it; after [`refresh`](MapReader::refresh) it does not. What a node reads never goes back, but
+//! when a group is founded anew after its quorum was lost.
+
+mod builder;
+mod cell;
+mod handle;
+mod map;
+mod once;
+mod queue;
+mod set;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "feeds of changes and transactions are to use it")
+)]
+mod state;
+mod store;
+#[cfg(test)]
+mod tests;
+mod vec;
+
+pub use builder::Builder;
+pub use cell::{Cell, CellReader, CellWriter};
+pub use map::{
+    Map, MapReader, MapView, MapWriter, SortedMap, SortedMapReader, SortedMapView, SortedMapWriter,
+};
+pub use once::{Once, OnceReader, OnceWriter};
+pub use queue::{
+    Inserted, PriorityQueue, PriorityQueueReader, PriorityQueueView, PriorityQueueWriter,
+};
+pub use set::{Set, SetReader, SetView, SetWriter};
+pub use state::{
+    Key, Value,
+    queue::{End, Limit},
+    vec::OutOfBounds,
+};
+pub use vec::{Vec, VecReader, VecView, VecWriter};

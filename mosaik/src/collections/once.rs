@@ -1,0 +1,74 @@
+//! The replicated cell that is set once.
+
+use std::{fmt, marker::PhantomData, ops::Deref};
+
+use super::{
+    Builder, Value,
+    handle::{Handle, collection, enter},
+    state::once::{OnceState, OnceWrite, OnceWrote},
+};
+use crate::groups::{Events, GroupError, GroupExplanation, Groups, Version, When};
+
+/// A replicated cell that is set once, beside [`OnceLock`](std::sync::OnceLock): whoever is first decides for all.
+///
+/// Reads are of this node's own copy: at once and without a lock. What is there stays there, so it is never stale;
+/// nothing may be there yet. All is O(1).
+///
+/// # Example
+/// ```no_run
+/// use mosaik::collections::Once;
+///
+/// # async fn run(network: mosaik::Network) -> Result<(), Box<dyn std::error::Error>> {
+/// let genesis = Once::<String>::writer(&network, "genesis");
+/// genesis.when().online().await;
+/// match genesis.set("block 0".into()).await? {
+///     Ok(()) => println!("this node has decided"),
+///     Err(mine) => println!("{mine} came too late for {:?}", genesis.get()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Once<T>(PhantomData<fn() -> T>);
+
+/// A handle that reads and sets a [`Once`]. It reads as a [`OnceReader`] does. Clones are the same cell.
+pub struct OnceWriter<T>(OnceReader<T>);
+
+/// A handle that reads a [`Once`]. Clones are the same cell.
+pub struct OnceReader<T>(Handle<OnceState<T>>);
+
+collection!(Once<T: Value>, OnceWriter, OnceReader, "the cell");
+
+impl<T: Value> OnceReader<T> {
+    /// The value; a clone. `None` if this node has not heard of one yet.
+    pub fn get(&self) -> Option<T> {
+        self.0
+            .look(|once| once.get().map(|value| value.value().clone()))
+    }
+
+    /// Waits for the value.
+    ///
+    /// # Errors
+    /// [`GroupError::Closed`] and the like once this node takes part in the store no longer.
+    pub async fn wait(&self) -> Result<T, GroupError> {
+        self.0.until(Self::get_in).await
+    }
+
+    fn get_in(once: &OnceState<T>) -> Option<T> {
+        once.get().map(|value| value.value().clone())
+    }
+}
+
+impl<T: Value> OnceWriter<T> {
+    /// Puts the value if there is none. The inner error gives it back if there was one.
+    ///
+    /// # Errors
+    /// See [`GroupError`]; after [`GroupError::Timeout`] the write is still under way.
+    pub fn set(
+        &self,
+        value: T,
+    ) -> impl Future<Output = Result<Result<(), T>, GroupError>> + Send + use<T> {
+        let write = OnceWrite::Set(value);
+        self.0.0.write(&write, |OnceWrote(set)| Some(set))
+    }
+}

@@ -1,0 +1,113 @@
+//! What the replicated collections consist of: pure states that change in the same way on every replica.
+//!
+//! A [`State`] is changed by its [writes](State::Write) and by nothing else. It knows no clock, no chance and no
+//! order of hashing: replicas that apply the same writes in the same order give the same answers, and encode to the
+//! same bytes. It is made of persistent structures, so a clone takes constant time and is a snapshot.
+//!
+//! Every value that is written gets a [`Stamp`](stamp::Stamp) of its own. Transactions live on them: a transaction
+//! remembers the stamps of what it [has read](State::Read), and its writes are applied only if it would read the
+//! same ones now. What was not read is not looked at, so transactions on different keys never meet.
+//!
+//! [Changes](State::Change) say what a write has done, and suffice to follow a collection from them alone.
+
+use std::hash::Hash;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use changes::Changes;
+use stamp::{Stamp, Stamps};
+
+pub(crate) mod cell;
+pub(crate) mod changes;
+pub(crate) mod codec;
+pub(crate) mod exchange;
+pub(crate) mod map;
+pub(crate) mod once;
+pub(crate) mod queue;
+pub(crate) mod seen;
+pub(crate) mod set;
+pub(crate) mod shared;
+pub(crate) mod stamp;
+pub(crate) mod table;
+#[cfg(test)]
+mod testing;
+pub(crate) mod vec;
+
+/// The state of one collection.
+///
+/// Encoded it is what a snapshot holds of it, in an order that does not depend on how it came to be. Decoding
+/// refuses what no writes lead to, as far as anything relies on it; the store then asks [`State::fits`].
+pub(crate) trait State:
+    Clone + Default + Send + Sync + Serialize + DeserializeOwned + 'static
+{
+    /// How its content looks to those who compare layouts: traced, and never built.
+    type Layout: Serialize + DeserializeOwned;
+    /// A change that is asked for.
+    type Write: Serialize + DeserializeOwned + Clone + Send + 'static;
+    /// What a write answers, as the state has it: values are shared with the state. Encodes as [`State::Answer`].
+    type Wrote: Serialize + Send + 'static;
+    /// What a write answers, as it arrives at who asked.
+    type Answer: Serialize + DeserializeOwned + Send + 'static;
+    /// What a transaction has read of it; at first nothing.
+    type Read: Serialize + DeserializeOwned + Clone + Default + Eq + Send + 'static;
+    /// A change that was made.
+    type Change: Clone + Send + Sync + 'static;
+
+    /// Applies a write. One that has no effect takes no stamp and makes no change.
+    fn write(
+        &mut self,
+        write: Self::Write,
+        stamps: &mut Stamps,
+        changes: &mut Changes<Self::Change>,
+    ) -> Self::Wrote;
+
+    /// Whether a transaction would read now what it has read.
+    fn is_as_read(&self, read: &Self::Read) -> bool;
+
+    /// The greatest stamp in it, [`Stamp::NEVER`] if there is none.
+    fn last_stamp(&self) -> Stamp;
+
+    /// Whether its stamps can be from `stamps`: for a state and stamps that were decoded, each on its own.
+    fn fits(&self, stamps: &Stamps) -> bool {
+        stamps.gave(self.last_stamp())
+    }
+}
+
+/// What keys of collections, elements of sets and priorities have to be.
+pub trait Key: Ord + Hash + Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+impl<K> Key for K where K: Ord + Hash + Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+/// What values in collections have to be.
+pub trait Value: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+impl<V> Value for V where V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    /// Knows nothing of equality, nor of order.
+    #[derive(Clone, Serialize, Deserialize)]
+    struct Opaque;
+
+    fn check_state<S: State>() {
+        let (state, stamps) = (S::default(), Stamps::default());
+        assert!(state.is_as_read(&S::Read::default()));
+        assert_eq!(state.last_stamp(), Stamp::NEVER);
+        assert!(state.fits(&stamps));
+    }
+
+    #[test]
+    fn values_need_not_be_comparable() {
+        check_state::<map::MapState<u8, Opaque>>();
+        check_state::<map::SortedMapState<u8, Opaque>>();
+        check_state::<vec::VecState<Opaque>>();
+        check_state::<set::SetState<u8>>();
+        check_state::<cell::CellState<Opaque>>();
+        check_state::<once::OnceState<Opaque>>();
+        check_state::<queue::QueueState<u8, u8, Opaque>>();
+    }
+}

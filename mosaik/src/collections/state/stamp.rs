@@ -1,0 +1,103 @@
+//! Stamps: the names of everything that was ever written to a store.
+
+use serde::{Deserialize, Serialize};
+
+/// Marks one value that was written to a store, or one change of a collection. Never used twice, so whoever finds a
+/// stamp again finds what it marked, unchanged.
+#[derive(
+    Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub(crate) struct Stamp(u64);
+
+impl Stamp {
+    /// Below all stamps, and marks nothing.
+    pub(crate) const NEVER: Self = Self(0);
+    /// Not below any stamp, and marks nothing.
+    pub(crate) const MAX: Self = Self(u64::MAX);
+}
+
+/// Gives out stamps. A part of a store's state, one for all its collections, so the same on every replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub(crate) struct Stamps {
+    next: u64,
+}
+
+/// Stamps that are decoded have given out fewer: what is left lasts for longer than anything runs.
+const MOST_GIVEN: u64 = 1 << 63;
+
+impl Stamps {
+    /// Gives out a stamp that was not given out before.
+    pub(crate) fn take(&mut self) -> Stamp {
+        let stamp = Stamp(self.next);
+        self.next = self.next.saturating_add(1);
+        stamp
+    }
+
+    /// Whether it has given out `stamp`, or `stamp` is [`Stamp::NEVER`].
+    pub(crate) fn gave(&self, stamp: Stamp) -> bool {
+        stamp.0 < self.next
+    }
+}
+
+impl Default for Stamps {
+    fn default() -> Self {
+        Self { next: 1 }
+    }
+}
+
+impl From<Stamps> for u64 {
+    fn from(stamps: Stamps) -> Self {
+        stamps.next
+    }
+}
+
+impl TryFrom<u64> for Stamps {
+    type Error = NoStamps;
+
+    fn try_from(next: u64) -> Result<Self, NoStamps> {
+        if (1..MOST_GIVEN).contains(&next) {
+            Ok(Self { next })
+        } else {
+            Err(NoStamps { next })
+        }
+    }
+}
+
+/// A number that is no next stamp: the snapshot is faulty, and another one is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{next} is no next stamp")]
+pub(crate) struct NoStamps {
+    next: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collections::state::testing::{decode, encode};
+
+    #[test]
+    fn stamps_go_on_where_they_were() {
+        let mut stamps = Stamps::default();
+        assert!(stamps.gave(Stamp::NEVER));
+        let first = stamps.take();
+        assert!(first > Stamp::NEVER && stamps.gave(first));
+        let mut decoded: Stamps = decode(&encode(&stamps)).unwrap();
+        assert_eq!(decoded, stamps);
+        let second = decoded.take();
+        assert!(second > first && !stamps.gave(second));
+    }
+
+    #[test]
+    fn stamps_that_would_run_out_are_refused() {
+        for (next, is_right) in [
+            (0, false),
+            (1, true),
+            (MOST_GIVEN - 1, true),
+            (MOST_GIVEN, false),
+            (u64::MAX, false),
+        ] {
+            assert_eq!(Stamps::try_from(next).is_ok(), is_right, "{next}");
+        }
+    }
+}
