@@ -1,13 +1,19 @@
 //! Collections on several nodes of loopback.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
-use futures::future::{join_all, try_join_all};
+use futures::{
+    StreamExt as _,
+    future::{join_all, try_join_all},
+};
 use mosaik::{
     GroupError, Network,
     collections::{
-        Cell, End, Inserted, Limit, Map, MapWriter, Once, OutOfBounds, PriorityQueue, Set,
-        SortedMap, Vec as List,
+        Cell, CellChange, End, Inserted, Limit, Map, MapChange, MapWriter, Once, OutOfBounds,
+        PriorityQueue, PriorityQueueChange, Set, SetChange, SortedMap, Vec as List, VecChange,
     },
     groups::Refusal,
 };
@@ -370,4 +376,237 @@ async fn what_is_on_disk_is_there_again() {
     assert_eq!(queue.peek_min(), Some((0, 5, "5".into())));
     let popped = within(queue.pop_max()).await.unwrap();
     assert_eq!(popped, Some((4, 4, "4".into())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_follows_a_feed_has_the_same() {
+    let networks = three(&unique("feed")).await;
+    let [one, two, _] = maps(&networks, "prices").await;
+    let key = |n: u64| n.to_string();
+    within(one.extend((0..5).map(|n| (key(n), n))))
+        .await
+        .unwrap();
+    within(two.refresh()).await.unwrap();
+    let mut changes = two.changes();
+    let mut copy = BTreeMap::new();
+    let (version, change) = within(changes.next()).await.unwrap();
+    let MapChange::Reset(view) = change else {
+        panic!("{change:?}");
+    };
+    assert!(version <= two.version());
+    copy.extend(view.ascending().map(|(key, value)| (key.clone(), *value)));
+    assert_eq!(copy.len(), 5);
+
+    within(one.insert(key(1), 10)).await.unwrap();
+    within(one.remove(key(2))).await.unwrap();
+    within(one.insert(key(7), 7)).await.unwrap();
+    within(one.remove(key(99))).await.unwrap();
+    let removed = within(one.remove_range(key(3)..)).await.unwrap();
+    assert_eq!(removed, 3);
+    within(one.insert(key(8), 8)).await.unwrap();
+    let mut last = version;
+    while copy.get(&key(8)) != Some(&8) {
+        let (version, change) = within(changes.next()).await.unwrap();
+        assert!(version >= last);
+        last = version;
+        match change {
+            MapChange::Inserted { key, value } => assert_eq!(copy.insert(key, value), None),
+            MapChange::Updated { key, old, new } => assert_eq!(copy.insert(key, new), Some(old)),
+            MapChange::Removed { key, old } => assert_eq!(copy.remove(&key), Some(old)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(copy.into_iter().eq(two.entries()));
+
+    // From a version on, here where it was read, and there where no feed was open.
+    within(one.insert(key(9), 9)).await.unwrap();
+    let mut again = two.changes_since(last);
+    let (version, change) = within(again.next()).await.unwrap();
+    assert!(
+        matches!(change, MapChange::Inserted { value: 9, .. }),
+        "{change:?}"
+    );
+    assert!(version > last);
+    let (_, change) = within(one.changes_since(last).next()).await.unwrap();
+    assert!(matches!(change, MapChange::Reset(_)), "{change:?}");
+    within(two.leave()).await;
+    while within(changes.next()).await.is_some() {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_collections_have_feeds() {
+    let network = node(&unique("feeds"), &[]).await;
+    let list = List::<u64>::writer(&network, "list");
+    let set = Set::<u64>::writer(&network, "set");
+    let cell = Cell::<u64>::writer(&network, "cell");
+    let queue = PriorityQueue::<u64, u64, u64>::writer(&network, "queue");
+    within(list.when().online()).await;
+    within(set.when().online()).await;
+    within(cell.when().online()).await;
+    within(queue.when().online()).await;
+    let (mut lists, mut sets) = (list.changes(), set.changes());
+    let (mut cells, mut queues) = (cell.changes(), queue.changes());
+    assert!(matches!(
+        within(lists.next()).await,
+        Some((_, VecChange::Reset(_)))
+    ));
+    assert!(matches!(
+        within(sets.next()).await,
+        Some((_, SetChange::Reset(_)))
+    ));
+    assert!(matches!(
+        within(cells.next()).await,
+        Some((_, CellChange::Reset(None)))
+    ));
+    assert!(matches!(
+        within(queues.next()).await,
+        Some((_, PriorityQueueChange::Reset(_)))
+    ));
+    within(list.push_front(0)).await.unwrap();
+    let (_, change) = within(lists.next()).await.unwrap();
+    assert!(
+        matches!(change, VecChange::Inserted { index: 0, value: 0 }),
+        "{change:?}"
+    );
+    within(set.insert(1)).await.unwrap();
+    let (_, change) = within(sets.next()).await.unwrap();
+    assert!(matches!(change, SetChange::Inserted(1)), "{change:?}");
+    within(cell.set(1)).await.unwrap();
+    within(cell.swap(2)).await.unwrap();
+    let (_, change) = within(cells.next()).await.unwrap();
+    assert!(
+        matches!(change, CellChange::Set { old: None, new: 1 }),
+        "{change:?}"
+    );
+    let (_, change) = within(cells.next()).await.unwrap();
+    assert!(
+        matches!(
+            change,
+            CellChange::Set {
+                old: Some(1),
+                new: 2
+            }
+        ),
+        "{change:?}"
+    );
+    within(queue.insert(1, 1, 1)).await.unwrap();
+    let (_, change) = within(queues.next()).await.unwrap();
+    assert!(
+        matches!(change, PriorityQueueChange::Inserted { .. }),
+        "{change:?}"
+    );
+    within(queue.update_priority(1, 5)).await.unwrap();
+    let (_, change) = within(queues.next()).await.unwrap();
+    let PriorityQueueChange::Updated { key: 1, old, new } = change else {
+        panic!("{change:?}");
+    };
+    assert_eq!((old, new), ((1, 1), (5, 1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_are_encoded_in_many_ways_are_the_same_everywhere() {
+    type Bags = HashMap<u64, u64>;
+    let networks = three(&unique("bags")).await;
+    let maps = networks.each_ref().map(|network| {
+        Map::<u64, Bags>::builder(network, "bags")
+            .founders(3)
+            .writer()
+    });
+    for map in &maps {
+        within(map.when().online()).await;
+    }
+    let bag = |n: u64| (0..20).map(|i| (i, n)).collect::<Bags>();
+    // Members compare what they have done every 1024 entries: each of these answers the bag before.
+    for n in 0..1100 {
+        let old = within(maps[0].insert(1, bag(n))).await.unwrap();
+        assert_eq!(old, n.checked_sub(1).map(bag));
+    }
+    for map in &maps {
+        within(map.refresh()).await.unwrap();
+        assert_eq!(map.get(&1), Some(bag(1099)));
+        let swapped = map.compare_exchange(1, Some(bag(1099)), Some(bag(1099)));
+        assert_eq!(within(swapped).await.unwrap(), Ok(Some(bag(1099))));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_taken_out_is_not_put_in() {
+    const MIB: usize = 1024 * 1024;
+    let network = node(&unique("large"), &[]).await;
+    let list = List::<Vec<u8>>::writer(&network, "list");
+    within(list.when().online()).await;
+    let is_too_large = |result: Result<(), GroupError>| {
+        assert!(
+            matches!(result, Err(GroupError::TooLarge { .. })),
+            "{result:?}"
+        );
+    };
+    is_too_large(within(list.push_back(vec![1; 5 * MIB])).await);
+    is_too_large(within(list.extend([vec![1; 5 * MIB], vec![2]])).await);
+    // Many that are not too large may be more together.
+    let most = vec![7; 4 * MIB - 4096];
+    within(list.extend([most.clone(), most.clone(), most.clone()]))
+        .await
+        .unwrap();
+    assert_eq!(within(list.pop_back()).await.unwrap(), Some(most.clone()));
+    assert_eq!(within(list.pop_front()).await.unwrap(), Some(most.clone()));
+    let set = within(list.set(0, vec![])).await.unwrap();
+    assert_eq!(set, Ok(most));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_follows_a_store_says_that_it_cannot_vote() {
+    let name = unique("follows");
+    let first = node(&name, &[]).await;
+    let writer = Map::<u64, u64>::writer(&first, "store");
+    within(writer.when().online()).await;
+    within(writer.insert(1, 1)).await.unwrap();
+    let second = node(&name, &[&first]).await;
+    let reader = Map::<u64, u64>::reader(&second, "store");
+    within(reader.when().reaches(writer.version())).await;
+    let late = Map::<u64, u64>::writer(&second, "store");
+    let refused = within(late.insert(2, 2)).await;
+    assert!(
+        matches!(refused, Err(GroupError::Refused(Refusal::Declared))),
+        "{refused:?}"
+    );
+    assert_eq!(reader.get(&1), Some(1), "the reader goes on");
+    // The other way round they are one member.
+    let shared = Map::<u64, u64>::reader(&first, "store");
+    assert_eq!(shared.get(&1), Some(1));
+    let waiting = Once::<u64>::reader(&second, "store");
+    let refused = within(waiting.wait()).await;
+    assert!(
+        matches!(refused, Err(GroupError::Refused(Refusal::Declared))),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_on_disk_shows_in_the_version_that_it_belongs_to() {
+    let name = unique("versions");
+    let dir = tempfile::tempdir().unwrap();
+    let start = async || loopback(&name).data_dir(dir.path()).build().await.unwrap();
+    let network = start().await;
+    let map = Map::<u64, u64>::writer(&network, "map");
+    within(map.when().online()).await;
+    within(map.insert(0, 0)).await.unwrap();
+    let version = map.version();
+    for n in 1..200 {
+        within(map.insert(n, n)).await.unwrap();
+    }
+    within(network.shutdown()).await;
+    drop((map, network));
+    let network = start().await;
+    let map = Map::<u64, u64>::writer(&network, "map");
+    within(map.when().reaches(version)).await;
+    assert_eq!(map.get(&0), Some(0));
+    // Futures can be sent to tasks of their own.
+    let inserting = tokio::spawn(map.insert(1, 2));
+    assert_eq!(within(inserting).await.unwrap().unwrap(), Some(1));
+    let updating = tokio::spawn(map.update(1, |value| value.map(|value| value + 1)));
+    assert_eq!(within(updating).await.unwrap().unwrap(), Some(3));
+    let keys = [1, 2];
+    let removing = tokio::spawn(map.remove_many(keys.iter().copied()));
+    assert_eq!(within(removing).await.unwrap().unwrap(), 2);
 }

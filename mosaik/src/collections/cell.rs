@@ -2,11 +2,14 @@
 
 use std::{fmt, marker::PhantomData, ops::Deref};
 
+use futures::stream::BoxStream;
+
 use super::{
     Builder, Value,
+    feed::feed,
     handle::{Handle, collection, enter},
     state::{
-        cell::{CellState, CellWrite, CellWrote},
+        cell::{self as state, CellState, CellWrite, CellWrote},
         exchange::{self, Exchanged, Settled},
         shared::Shared,
         stamp::Stamp,
@@ -39,7 +42,41 @@ pub struct Cell<T>(PhantomData<fn() -> T>);
 pub struct CellWriter<T>(CellReader<T>);
 
 /// A handle that reads a [`Cell`]. Clones are the same cell.
-pub struct CellReader<T>(Handle<CellState<T>>);
+pub struct CellReader<T>(Handle<CellState<T>, state::CellChange<T>>);
+
+/// What happens to a [`Cell`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum CellChange<T> {
+    /// This is in the cell, whatever was before. The first change of a feed, unless it goes on from a version, and the
+    /// next where it is so far behind that changes are missing.
+    Reset(Option<T>),
+    /// There is a value, which may equal the one before.
+    Set {
+        /// What was there before.
+        old: Option<T>,
+        /// The value.
+        new: T,
+    },
+    /// The value is gone.
+    Cleared {
+        /// The value before.
+        old: T,
+    },
+}
+
+impl<T: Clone> CellChange<T> {
+    fn of(change: state::CellChange<T>) -> Self {
+        let owned = |value: Shared<T>| value.value().clone();
+        match change {
+            state::CellChange::Set { old, new } => Self::Set {
+                old: old.map(owned),
+                new: owned(new),
+            },
+            state::CellChange::Cleared { old } => Self::Cleared { old: owned(old) },
+        }
+    }
+}
 
 collection!(Cell<T: Value>, CellWriter, CellReader, "the cell");
 
@@ -47,6 +84,26 @@ impl<T: Value> CellReader<T> {
     /// The value; a clone. `None` if it was never set, or cleared.
     pub fn get(&self) -> Option<T> {
         self.look(Clone::clone)
+    }
+
+    /// What happens to the cell on this node, each change with the version that it belongs to. It begins with the
+    /// cell as it is, as a [`Reset`](CellChange::Reset), and ends once this node takes part no longer.
+    ///
+    /// The node holds the last 4096 changes. Whoever is further behind gets a `Reset` next.
+    pub fn changes(&self) -> BoxStream<'static, (Version, CellChange<T>)> {
+        self.feed(None)
+    }
+
+    /// The same, but from behind the changes of `version`, if this node holds all that came after: once the first feed
+    /// of the cell is open, it does.
+    pub fn changes_since(&self, version: Version) -> BoxStream<'static, (Version, CellChange<T>)> {
+        self.feed(Some(version))
+    }
+
+    fn feed(&self, since: Option<Version>) -> BoxStream<'static, (Version, CellChange<T>)> {
+        feed(self.0.clone(), since, CellChange::of, |cell| {
+            CellChange::Reset(cell.get().map(|value| value.value().clone()))
+        })
     }
 
     /// What `look` makes of the value, which is not cloned.
@@ -94,15 +151,26 @@ impl<T: Value> CellWriter<T> {
     ///
     /// # Errors
     /// As [`set`](Self::set).
-    pub async fn compare_exchange(
+    pub fn compare_exchange(
         &self,
         current: Option<T>,
+        new: Option<T>,
+    ) -> impl Future<Output = Result<Result<Option<T>, Option<T>>, GroupError>> + Send + use<T>
+    where
+        T: PartialEq,
+    {
+        let this = self.clone();
+        async move { this.exchange_value(current.as_ref(), new).await }
+    }
+
+    async fn exchange_value(
+        &self,
+        current: Option<&T>,
         new: Option<T>,
     ) -> Result<Result<Option<T>, Option<T>>, GroupError>
     where
         T: PartialEq,
     {
-        let current = current.as_ref();
         let mut guess = self.0.0.look(|cell| exchange::guess(cell.get(), current));
         loop {
             match exchange::settle(self.exchange(guess, &new).await?, current) {
@@ -113,11 +181,22 @@ impl<T: Value> CellWriter<T> {
     }
 
     /// Puts what `update` makes of the value, `None` for no value; returns that. Calls `update` again if somebody
-    /// else has changed the value meanwhile.
+    /// else has changed the value meanwhile, as often as somebody is faster.
     ///
     /// # Errors
     /// As [`set`](Self::set).
-    pub async fn update(
+    pub fn update<F>(
+        &self,
+        update: F,
+    ) -> impl Future<Output = Result<Option<T>, GroupError>> + Send + use<T, F>
+    where
+        F: FnMut(Option<&T>) -> Option<T> + Send,
+    {
+        let this = self.clone();
+        async move { this.updated(update).await }
+    }
+
+    async fn updated(
         &self,
         mut update: impl FnMut(Option<&T>) -> Option<T> + Send,
     ) -> Result<Option<T>, GroupError> {

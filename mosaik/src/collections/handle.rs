@@ -9,14 +9,14 @@ use super::{
 use crate::groups::{Group, GroupError, Groups, Options, number};
 
 /// A collection of a store: where it is shown, and how it is written to. Clones are the same collection.
-pub(super) struct Handle<S> {
+pub(super) struct Handle<S, C> {
     group: Group<()>,
-    shown: Shown<S>,
+    shown: Shown<S, C>,
     /// The number of the command that writes to it.
     write: u64,
 }
 
-impl<S: State> Handle<S> {
+impl<S: State> Handle<S, S::Change> {
     /// The only collection of its store.
     pub(super) fn alone(group: &Group<Store<One<S>>>) -> Self {
         Self {
@@ -24,6 +24,11 @@ impl<S: State> Handle<S> {
             group: group.without_state(),
             write: number(WRITE),
         }
+    }
+
+    /// Where it is shown.
+    pub(super) fn shown(&self) -> &Shown<S, S::Change> {
+        &self.shown
     }
 
     /// The group of its store.
@@ -44,7 +49,7 @@ impl<S: State> Handle<S> {
     /// Waits until `look` finds something in the collection.
     ///
     /// # Errors
-    /// [`GroupError::Closed`] once this node takes part in the store no longer.
+    /// Why there is nothing to wait for, once this node takes part in the store no longer.
     pub(super) async fn until<T>(&self, look: impl Fn(&S) -> Option<T>) -> Result<T, GroupError> {
         let mut news = self.shown.news();
         let mut closed = pin!(self.group.when().closed());
@@ -56,7 +61,11 @@ impl<S: State> Handle<S> {
             tokio::select! {
                 biased;
                 Ok(()) = news.changed() => {}
-                _ = &mut closed => return Err(GroupError::Closed),
+                _ = &mut closed => {
+                    // The reason is what every call is told.
+                    let told = self.group.read(|()| ()).await;
+                    return Err(told.err().unwrap_or(GroupError::Closed));
+                }
             }
         }
     }
@@ -67,7 +76,10 @@ impl<S: State> Handle<S> {
         write: &S::Write,
         answer: fn(S::Answer) -> Option<T>,
     ) -> impl Future<Output = Result<T, GroupError>> + Send + use<S, T> {
-        let applied = self.group.call::<S::Write, S::Answer>(self.write, write);
+        let may = |len| may_be_sent::<S>(write, len);
+        let applied = self
+            .group
+            .call_if::<S::Write, S::Answer>(self.write, write, &may);
         async move {
             let answered = answer(applied.await?);
             answered
@@ -76,7 +88,7 @@ impl<S: State> Handle<S> {
     }
 }
 
-impl<S> Clone for Handle<S> {
+impl<S, C> Clone for Handle<S, C> {
     fn clone(&self) -> Self {
         Self {
             group: self.group.clone(),
@@ -86,10 +98,29 @@ impl<S> Clone for Handle<S> {
     }
 }
 
-impl<S> fmt::Debug for Handle<S> {
+impl<S, C> fmt::Debug for Handle<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.group.fmt(f)
     }
+}
+
+/// Bytes of an item, with its key. An answer may hold two, and has to fit into what a command may return.
+pub(super) const MAX_ITEM: usize = 4 * 1024 * 1024 - 1024;
+
+/// Whether a write of so many bytes may be sent: what could be put and never be taken out may not.
+fn may_be_sent<S: State>(write: &S::Write, len: usize) -> Result<(), GroupError> {
+    if len <= MAX_ITEM {
+        return Ok(());
+    }
+    let len = S::largest(write).unwrap_or(len);
+    if len <= MAX_ITEM {
+        return Ok(());
+    }
+    Err(GroupError::TooLarge {
+        len,
+        limit: MAX_ITEM,
+        unit: "bytes",
+    })
 }
 
 /// Takes part in the store of one collection.
@@ -98,7 +129,7 @@ pub(super) fn enter<S: State>(
     name: String,
     options: Options,
     writer: bool,
-) -> Handle<S> {
+) -> Handle<S, S::Change> {
     let builder = groups.of::<Store<One<S>>>(name).options(options);
     Handle::alone(&match writer {
         true => builder.join(),
@@ -111,7 +142,8 @@ macro_rules! collection {
     ($Type:ident<$($T:ident: $Bound:ident),+>, $Writer:ident, $Reader:ident, $what:literal) => {
         impl<$($T: $Bound),+> $Type<$($T),+> {
             #[doc = concat!("A handle that reads and writes ", $what, " of this name, in a store of its own with")]
-            /// default options. This node is a member of the store's group, and votes if chosen.
+            /// default options. This node is a member of the store's group, and votes if chosen. Once it follows
+            /// the store as a reader, a writer is [refused](crate::groups::Refusal::Declared): open that first.
             ///
             /// `network` is a [`Network`](crate::Network).
             pub fn writer(network: &impl AsRef<Groups>, name: impl Into<String>) -> $Writer<$($T),+> {
@@ -119,7 +151,8 @@ macro_rules! collection {
             }
 
             #[doc = concat!("A handle that reads ", $what, " of this name, in a store of its own with default")]
-            /// options. This node follows the store's group, and never votes.
+            /// options. This node follows the store's group, and never votes, unless it is a member already, which
+            /// the reader then shares.
             pub fn reader(network: &impl AsRef<Groups>, name: impl Into<String>) -> $Reader<$($T),+> {
                 Self::builder(network, name).reader()
             }
@@ -175,13 +208,17 @@ macro_rules! collection {
             ///
             /// # Errors
             /// See [`GroupError`].
-            pub async fn refresh(&self) -> Result<(), GroupError> {
-                self.0.group().read(|()| ()).await
+            pub fn refresh(
+                &self,
+            ) -> impl Future<Output = Result<(), GroupError>> + Send + use<$($T),+> {
+                let group = self.0.group().clone();
+                async move { group.read(|()| ()).await }
             }
 
             /// Leaves the store for good, with all its handles of this node: see [`Group::leave`](crate::Group::leave).
-            pub async fn leave(&self) {
-                self.0.group().leave().await;
+            pub fn leave(&self) -> impl Future<Output = ()> + Send + use<$($T),+> {
+                let group = self.0.group().clone();
+                async move { group.leave().await }
             }
         }
 

@@ -7,12 +7,15 @@ use std::{
     sync::Arc,
 };
 
+use futures::{FutureExt as _, future::BoxFuture, stream::BoxStream};
+
 use super::{
     Builder, Key, Value,
+    feed::feed,
     handle::{Handle, collection, enter},
     state::{
         exchange::{self, Exchanged, Settled},
-        map::{MapState, MapWrite, MapWrote, SortedMapState},
+        map::{self as state, MapState, MapWrite, MapWrote, SortedMapState},
         shared::Shared,
         stamp::Stamp,
         table::Span,
@@ -54,7 +57,7 @@ pub struct Map<K, V>(PhantomData<fn() -> (K, V)>);
 pub struct MapWriter<K, V>(MapReader<K, V>);
 
 /// A handle that reads a [`Map`]. Clones are the same map.
-pub struct MapReader<K, V>(Handle<MapState<K, V>>);
+pub struct MapReader<K, V>(Handle<MapState<K, V>, state::MapChange<K, V>>);
 
 /// A [`Map`] as it was at one moment: whatever is written later does not show in it. Clones cost nothing.
 pub struct MapView<K, V>(Arc<MapState<K, V>>);
@@ -85,10 +88,66 @@ pub struct SortedMap<K, V>(PhantomData<fn() -> (K, V)>);
 pub struct SortedMapWriter<K, V>(SortedMapReader<K, V>);
 
 /// A handle that reads a [`SortedMap`]. Clones are the same map.
-pub struct SortedMapReader<K, V>(Handle<SortedMapState<K, V>>);
+pub struct SortedMapReader<K, V>(Handle<SortedMapState<K, V>, state::MapChange<K, V>>);
 
 /// A [`SortedMap`] as it was at one moment: whatever is written later does not show in it. Clones cost nothing.
 pub struct SortedMapView<K, V>(Arc<SortedMapState<K, V>>);
+
+/// What happens to a [`Map`], or with another view to a [`SortedMap`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum MapChange<K, V, W = MapView<K, V>> {
+    /// This is the whole map: what was held of it before counts no longer. The first change of a feed, unless it goes on
+    /// from a version, and the next where it is so far behind that changes are missing.
+    Reset(W),
+    /// A key that was not there has a value.
+    Inserted {
+        /// The key.
+        key: K,
+        /// Its value.
+        value: V,
+    },
+    /// A key has another value, which may equal the one before.
+    Updated {
+        /// The key.
+        key: K,
+        /// Its value before.
+        old: V,
+        /// Its value.
+        new: V,
+    },
+    /// A key is gone.
+    Removed {
+        /// The key.
+        key: K,
+        /// Its value before.
+        old: V,
+    },
+    /// All keys are gone.
+    Cleared,
+}
+
+impl<K, V: Clone, W> MapChange<K, V, W> {
+    fn of(change: state::MapChange<K, V>) -> Self {
+        let owned = |value: Shared<V>| value.value().clone();
+        match change {
+            state::MapChange::Inserted { key, value } => Self::Inserted {
+                key,
+                value: owned(value),
+            },
+            state::MapChange::Updated { key, old, new } => Self::Updated {
+                key,
+                old: owned(old),
+                new: owned(new),
+            },
+            state::MapChange::Removed { key, old } => Self::Removed {
+                key,
+                old: owned(old),
+            },
+            state::MapChange::Cleared => Self::Cleared,
+        }
+    }
+}
 
 collection!(Map<K: Key, V: Value>, MapWriter, MapReader, "the map");
 collection!(SortedMap<K: Key, V: Value>, SortedMapWriter, SortedMapReader, "the sorted map");
@@ -121,6 +180,32 @@ macro_rules! map {
             /// The map as it is now, to be looked at for as long as is wanted, without any copy.
             pub fn view(&self) -> $View<K, V> {
                 $View(self.0.view())
+            }
+
+            /// What happens to the map on this node, each change with the version that it belongs to. It begins with
+            /// the map as it is, as a [`Reset`](MapChange::Reset), and ends once this node takes part no longer.
+            ///
+            /// The node holds the last 4096 changes. Whoever is further behind gets a `Reset` next.
+            pub fn changes(&self) -> BoxStream<'static, (Version, MapChange<K, V, $View<K, V>>)> {
+                self.feed(None)
+            }
+
+            /// The same, but from behind the changes of `version`, if this node holds all that came after: once the
+            /// first feed of the map is open, it does.
+            pub fn changes_since(
+                &self,
+                version: Version,
+            ) -> BoxStream<'static, (Version, MapChange<K, V, $View<K, V>>)> {
+                self.feed(Some(version))
+            }
+
+            fn feed(
+                &self,
+                since: Option<Version>,
+            ) -> BoxStream<'static, (Version, MapChange<K, V, $View<K, V>>)> {
+                feed(self.0.clone(), since, MapChange::of, |map| {
+                    MapChange::Reset($View(map))
+                })
             }
 
             /// All entries, by ascending key; clones. See [`view`](Self::view) for what borrows.
@@ -161,16 +246,28 @@ macro_rules! map {
             ///
             /// # Errors
             /// As [`insert`](Self::insert).
-            pub async fn compare_exchange(
+            pub fn compare_exchange(
                 &self,
                 key: K,
                 current: Option<V>,
+                new: Option<V>,
+            ) -> impl Future<Output = Result<Result<Option<V>, Option<V>>, GroupError>> + Send + use<K, V>
+            where
+                V: PartialEq,
+            {
+                let this = self.clone();
+                async move { this.exchange_value(key, current.as_ref(), new).await }
+            }
+
+            async fn exchange_value(
+                &self,
+                key: K,
+                current: Option<&V>,
                 new: Option<V>,
             ) -> Result<Result<Option<V>, Option<V>>, GroupError>
             where
                 V: PartialEq,
             {
-                let current = current.as_ref();
                 let mut guess = self.0.0.look(|map| exchange::guess(map.get(&key), current));
                 loop {
                     let exchanged = self.exchange(&key, guess, &new);
@@ -182,11 +279,23 @@ macro_rules! map {
             }
 
             /// Puts what `update` makes of the value at a key there, `None` for no value; returns that. Calls
-            /// `update` again if somebody else has changed the value meanwhile.
+            /// `update` again if somebody else has changed the value meanwhile, as often as somebody is faster.
             ///
             /// # Errors
             /// As [`insert`](Self::insert).
-            pub async fn update(
+            pub fn update<F>(
+                &self,
+                key: K,
+                update: F,
+            ) -> impl Future<Output = Result<Option<V>, GroupError>> + Send + use<K, V, F>
+            where
+                F: FnMut(Option<&V>) -> Option<V> + Send,
+            {
+                let this = self.clone();
+                async move { this.updated(key, update).await }
+            }
+
+            async fn updated(
                 &self,
                 key: K,
                 mut update: impl FnMut(Option<&V>) -> Option<V> + Send,
@@ -218,13 +327,13 @@ macro_rules! map {
             /// Puts values at keys, all together; returns how many of the keys were not there.
             ///
             /// # Errors
-            /// As [`insert`](Self::insert); [`GroupError::TooLarge`] for what is over 16 MiB.
+            /// As [`insert`](Self::insert); [`GroupError::TooLarge`] for an item over 4 MiB, and for what is over 16 MiB.
             pub fn extend<I: IntoIterator<Item = (K, V)>>(
                 &self,
                 entries: I,
-            ) -> impl Future<Output = Result<u64, GroupError>> + Send + use<I, K, V> {
-                self.count(&MapWrite::Extend(entries.into_iter().collect()))
-            }
+            ) -> BoxFuture<'static, Result<u64, GroupError>> {
+                self.count(&MapWrite::Extend(entries.into_iter().collect())).boxed()
+}
 
             /// Removes keys, all together; returns how many of them were there.
             ///
@@ -233,9 +342,9 @@ macro_rules! map {
             pub fn remove_many<I: IntoIterator<Item = K>>(
                 &self,
                 keys: I,
-            ) -> impl Future<Output = Result<u64, GroupError>> + Send + use<I, K, V> {
-                self.count(&MapWrite::RemoveMany(keys.into_iter().collect()))
-            }
+            ) -> BoxFuture<'static, Result<u64, GroupError>> {
+                self.count(&MapWrite::RemoveMany(keys.into_iter().collect())).boxed()
+}
 
             /// Removes the keys in a range; returns how many there were.
             ///
@@ -244,9 +353,9 @@ macro_rules! map {
             pub fn remove_range<B: RangeBounds<K>>(
                 &self,
                 range: B,
-            ) -> impl Future<Output = Result<u64, GroupError>> + Send + use<B, K, V> {
-                self.count(&MapWrite::RemoveRange(span(&range)))
-            }
+            ) -> BoxFuture<'static, Result<u64, GroupError>> {
+                self.count(&MapWrite::RemoveRange(span(&range))).boxed()
+}
 
             /// Removes the keys outside a range; returns how many there were.
             ///
@@ -255,9 +364,9 @@ macro_rules! map {
             pub fn retain_range<B: RangeBounds<K>>(
                 &self,
                 range: B,
-            ) -> impl Future<Output = Result<u64, GroupError>> + Send + use<B, K, V> {
-                self.count(&MapWrite::RetainRange(span(&range)))
-            }
+            ) -> BoxFuture<'static, Result<u64, GroupError>> {
+                self.count(&MapWrite::RetainRange(span(&range))).boxed()
+}
 
             /// Removes all keys; returns how many there were.
             ///

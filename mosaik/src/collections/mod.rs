@@ -18,11 +18,12 @@
 //! # What is promised
 //! A write that is acknowledged is never lost, undone or applied twice, as far as
 //! [groups](crate::groups#what-is-promised) promise it, and shows in every read on its node from then on. A read on
-//! another node may miss it; after [`refresh`](MapReader::refresh) it does not. What a node reads never goes back, but
-//! when a group is founded anew after its quorum was lost.
+//! another node may miss it; after [`refresh`](MapReader::refresh) it does not. What a node reads goes back only
+//! where its group does: when that is founded anew after its quorum was lost, or begins on this node without its log.
 
 mod builder;
 mod cell;
+mod feed;
 mod handle;
 mod map;
 mod once;
@@ -30,7 +31,7 @@ mod queue;
 mod set;
 #[cfg_attr(
     not(test),
-    expect(dead_code, reason = "feeds of changes and transactions are to use it")
+    expect(dead_code, reason = "transactions are to use what is left")
 )]
 mod state;
 mod store;
@@ -39,18 +40,20 @@ mod tests;
 mod vec;
 
 pub use builder::Builder;
-pub use cell::{Cell, CellReader, CellWriter};
+pub use cell::{Cell, CellChange, CellReader, CellWriter};
 pub use map::{
-    Map, MapReader, MapView, MapWriter, SortedMap, SortedMapReader, SortedMapView, SortedMapWriter,
+    Map, MapChange, MapReader, MapView, MapWriter, SortedMap, SortedMapReader, SortedMapView,
+    SortedMapWriter,
 };
 pub use once::{Once, OnceReader, OnceWriter};
 pub use queue::{
-    Inserted, PriorityQueue, PriorityQueueReader, PriorityQueueView, PriorityQueueWriter,
+    Inserted, PriorityQueue, PriorityQueueChange, PriorityQueueReader, PriorityQueueView,
+    PriorityQueueWriter,
 };
-pub use set::{Set, SetReader, SetView, SetWriter};
+pub use set::{Set, SetChange, SetReader, SetView, SetWriter};
 pub use state::{
     Key, Value,
     queue::{End, Limit},
     vec::OutOfBounds,
 };
-pub use vec::{Vec, VecReader, VecView, VecWriter};
+pub use vec::{Vec, VecChange, VecReader, VecView, VecWriter};

@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData, ops::Deref};
 use super::{
     Builder, Value,
     handle::{Handle, collection, enter},
-    state::once::{OnceState, OnceWrite, OnceWrote},
+    state::once::{OnceChange, OnceState, OnceWrite, OnceWrote},
 };
 use crate::groups::{Events, GroupError, GroupExplanation, Groups, Version, When};
 
@@ -35,7 +35,7 @@ pub struct Once<T>(PhantomData<fn() -> T>);
 pub struct OnceWriter<T>(OnceReader<T>);
 
 /// A handle that reads a [`Once`]. Clones are the same cell.
-pub struct OnceReader<T>(Handle<OnceState<T>>);
+pub struct OnceReader<T>(Handle<OnceState<T>, OnceChange<T>>);
 
 collection!(Once<T: Value>, OnceWriter, OnceReader, "the cell");
 
@@ -49,9 +49,10 @@ impl<T: Value> OnceReader<T> {
     /// Waits for the value.
     ///
     /// # Errors
-    /// [`GroupError::Closed`] and the like once this node takes part in the store no longer.
-    pub async fn wait(&self) -> Result<T, GroupError> {
-        self.0.until(Self::get_in).await
+    /// Why this node takes part in the store no longer, once it does not: see [`GroupError`].
+    pub fn wait(&self) -> impl Future<Output = Result<T, GroupError>> + Send + use<T> {
+        let handle = self.0.clone();
+        async move { handle.until(Self::get_in).await }
     }
 
     fn get_in(once: &OnceState<T>) -> Option<T> {

@@ -7,11 +7,14 @@ use std::{
     sync::Arc,
 };
 
+use futures::{FutureExt as _, future::BoxFuture, stream::BoxStream};
+
 use super::{
     Builder, Key, Value,
+    feed::feed,
     handle::{Handle, collection, enter},
     map::span,
-    state::queue::{End, Limit, QueueState, QueueWrite, QueueWrote, Queued},
+    state::queue::{End, Limit, QueueChange, QueueState, QueueWrite, QueueWrote, Queued},
 };
 use crate::groups::{Events, GroupError, GroupExplanation, Groups, Version, When};
 
@@ -54,7 +57,7 @@ pub struct PriorityQueue<P, K, V>(PhantomData<(P, K, V)>);
 pub struct PriorityQueueWriter<P, K, V>(PriorityQueueReader<P, K, V>);
 
 /// A handle that reads a [`PriorityQueue`]. Clones are the same queue.
-pub struct PriorityQueueReader<P, K, V>(Handle<QueueState<P, K, V>>);
+pub struct PriorityQueueReader<P, K, V>(Handle<QueueState<P, K, V>, QueueChange<P, K, V>>);
 
 /// A [`PriorityQueue`] as it was at one moment: whatever is written later does not show in it. Clones cost nothing.
 pub struct PriorityQueueView<P, K, V>(Arc<QueueState<P, K, V>>);
@@ -66,6 +69,96 @@ pub struct Inserted<P, K, V> {
     pub replaced: Option<(P, V)>,
     /// The item that was evicted for it, where the queue has a limit; its own if it did not get in.
     pub evicted: Option<(P, K, V)>,
+}
+
+/// What happens to a [`PriorityQueue`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum PriorityQueueChange<P, K, V, W = PriorityQueueView<P, K, V>> {
+    /// This is the whole queue: what was held of it before counts no longer. The first change of a feed, unless it goes
+    /// on from a version, and the next where it is so far behind that changes are missing.
+    Reset(W),
+    /// There is an item whose key was not there: the last of its priority.
+    Inserted {
+        /// Its priority.
+        priority: P,
+        /// Its key.
+        key: K,
+        /// Its value.
+        value: V,
+    },
+    /// An item has another value, another priority, or both. It is the last of its priority if that is another one.
+    Updated {
+        /// Its key.
+        key: K,
+        /// Its priority and its value before.
+        old: (P, V),
+        /// Its priority and its value.
+        new: (P, V),
+    },
+    /// An item was removed.
+    Removed {
+        /// Its priority.
+        priority: P,
+        /// Its key.
+        key: K,
+        /// Its value.
+        value: V,
+    },
+    /// An item had to go for the limit.
+    Evicted {
+        /// Its priority.
+        priority: P,
+        /// Its key.
+        key: K,
+        /// Its value.
+        value: V,
+    },
+    /// All items are gone.
+    Cleared,
+    /// There is this limit from now on.
+    Limited(Option<Limit>),
+}
+
+impl<P: Clone, K: Clone, V: Clone, W> PriorityQueueChange<P, K, V, W> {
+    fn of(change: QueueChange<P, K, V>) -> Self {
+        match change {
+            QueueChange::Inserted(item) => {
+                let (priority, key, value) = cloned(&item);
+                Self::Inserted {
+                    priority,
+                    key,
+                    value,
+                }
+            }
+            QueueChange::Updated { old, new } => {
+                let ((before, key, old), (priority, _, new)) = (cloned(&old), cloned(&new));
+                Self::Updated {
+                    key,
+                    old: (before, old),
+                    new: (priority, new),
+                }
+            }
+            QueueChange::Removed(item) => {
+                let (priority, key, value) = cloned(&item);
+                Self::Removed {
+                    priority,
+                    key,
+                    value,
+                }
+            }
+            QueueChange::Evicted(item) => {
+                let (priority, key, value) = cloned(&item);
+                Self::Evicted {
+                    priority,
+                    key,
+                    value,
+                }
+            }
+            QueueChange::Cleared => Self::Cleared,
+            QueueChange::Limited(limit) => Self::Limited(limit),
+        }
+    }
 }
 
 collection!(
@@ -114,6 +207,32 @@ impl<P: Key, K: Key, V: Value> PriorityQueueReader<P, K, V> {
         self.0.look(QueueState::limit)
     }
 
+    /// What happens to the queue on this node, each change with the version that it belongs to. It begins with the
+    /// queue as it is, as a [`Reset`](PriorityQueueChange::Reset), and ends once this node takes part no longer.
+    ///
+    /// The node holds the last 4096 changes. Whoever is further behind gets a `Reset` next.
+    pub fn changes(&self) -> BoxStream<'static, (Version, PriorityQueueChange<P, K, V>)> {
+        self.feed(None)
+    }
+
+    /// The same, but from behind the changes of `version`, if this node holds all that came after: once the first feed
+    /// of the queue is open, it does.
+    pub fn changes_since(
+        &self,
+        version: Version,
+    ) -> BoxStream<'static, (Version, PriorityQueueChange<P, K, V>)> {
+        self.feed(Some(version))
+    }
+
+    fn feed(
+        &self,
+        since: Option<Version>,
+    ) -> BoxStream<'static, (Version, PriorityQueueChange<P, K, V>)> {
+        feed(self.0.clone(), since, PriorityQueueChange::of, |queue| {
+            PriorityQueueChange::Reset(PriorityQueueView(queue))
+        })
+    }
+
     /// The queue as it is now, to be looked at for as long as is wanted, without any copy.
     pub fn view(&self) -> PriorityQueueView<P, K, V> {
         PriorityQueueView(self.0.view())
@@ -141,16 +260,19 @@ impl<P: Key, K: Key, V: Value> PriorityQueueWriter<P, K, V> {
     /// Puts items, all together; returns how many got in whose keys were not there.
     ///
     /// # Errors
-    /// As [`insert`](Self::insert); [`GroupError::TooLarge`] for what is over 16 MiB.
+    /// As [`insert`](Self::insert); [`GroupError::TooLarge`] for an item over 4 MiB, and for what is over 16 MiB.
     pub fn extend<I: IntoIterator<Item = (P, K, V)>>(
         &self,
         items: I,
-    ) -> impl Future<Output = Result<u64, GroupError>> + Send + use<I, P, K, V> {
+    ) -> BoxFuture<'static, Result<u64, GroupError>> {
         let write = QueueWrite::Extend(items.into_iter().collect());
-        self.0.0.write(&write, |answer| match answer {
-            QueueWrote::Extended { inserted, .. } => Some(inserted),
-            _ => None,
-        })
+        self.0
+            .0
+            .write(&write, |answer| match answer {
+                QueueWrote::Extended { inserted, .. } => Some(inserted),
+                _ => None,
+            })
+            .boxed()
     }
 
     /// Gives the item with a key another priority; returns the one that it had, if there is such an item.
@@ -227,8 +349,8 @@ impl<P: Key, K: Key, V: Value> PriorityQueueWriter<P, K, V> {
     pub fn remove_range<B: RangeBounds<P>>(
         &self,
         range: B,
-    ) -> impl Future<Output = Result<u64, GroupError>> + Send + use<B, P, K, V> {
-        self.count(&QueueWrite::RemoveRange(span(&range)))
+    ) -> BoxFuture<'static, Result<u64, GroupError>> {
+        self.count(&QueueWrite::RemoveRange(span(&range))).boxed()
     }
 
     /// Removes all items; returns how many there were. A limit stays.

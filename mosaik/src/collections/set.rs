@@ -7,11 +7,14 @@ use std::{
     sync::Arc,
 };
 
+use futures::{FutureExt as _, future::BoxFuture, stream::BoxStream};
+
 use super::{
     Builder, Key,
+    feed::feed,
     handle::{Handle, collection, enter},
     map::span,
-    state::set::{SetState, SetWrite, SetWrote},
+    state::set::{self as state, SetState, SetWrite, SetWrote},
 };
 use crate::groups::{Events, GroupError, GroupExplanation, Groups, Version, When};
 
@@ -49,10 +52,35 @@ pub struct Set<T>(PhantomData<fn() -> T>);
 pub struct SetWriter<T>(SetReader<T>);
 
 /// A handle that reads a [`Set`]. Clones are the same set.
-pub struct SetReader<T>(Handle<SetState<T>>);
+pub struct SetReader<T>(Handle<SetState<T>, state::SetChange<T>>);
 
 /// A [`Set`] as it was at one moment: whatever is written later does not show in it. Clones cost nothing.
 pub struct SetView<T>(Arc<SetState<T>>);
+
+/// What happens to a [`Set`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum SetChange<T, W = SetView<T>> {
+    /// This is the whole set: what was held of it before counts no longer. The first change of a feed, unless it goes on
+    /// from a version, and the next where it is so far behind that changes are missing.
+    Reset(W),
+    /// An element is there.
+    Inserted(T),
+    /// An element is gone.
+    Removed(T),
+    /// All elements are gone.
+    Cleared,
+}
+
+impl<T, W> SetChange<T, W> {
+    fn of(change: state::SetChange<T>) -> Self {
+        match change {
+            state::SetChange::Inserted(element) => Self::Inserted(element),
+            state::SetChange::Removed(element) => Self::Removed(element),
+            state::SetChange::Cleared => Self::Cleared,
+        }
+    }
+}
 
 collection!(Set<T: Key>, SetWriter, SetReader, "the set");
 
@@ -75,6 +103,26 @@ impl<T: Key> SetReader<T> {
     /// The set as it is now, to be looked at for as long as is wanted, without any copy.
     pub fn view(&self) -> SetView<T> {
         SetView(self.0.view())
+    }
+
+    /// What happens to the set on this node, each change with the version that it belongs to. It begins with the
+    /// set as it is, as a [`Reset`](SetChange::Reset), and ends once this node takes part no longer.
+    ///
+    /// The node holds the last 4096 changes. Whoever is further behind gets a `Reset` next.
+    pub fn changes(&self) -> BoxStream<'static, (Version, SetChange<T>)> {
+        self.feed(None)
+    }
+
+    /// The same, but from behind the changes of `version`, if this node holds all that came after: once the first feed
+    /// of the set is open, it does.
+    pub fn changes_since(&self, version: Version) -> BoxStream<'static, (Version, SetChange<T>)> {
+        self.feed(Some(version))
+    }
+
+    fn feed(&self, since: Option<Version>) -> BoxStream<'static, (Version, SetChange<T>)> {
+        feed(self.0.clone(), since, SetChange::of, |set| {
+            SetChange::Reset(SetView(set))
+        })
     }
 
     /// All elements, ascending; clones. See [`view`](Self::view) for what borrows.
@@ -109,12 +157,13 @@ impl<T: Key> SetWriter<T> {
     /// Inserts elements, all together; returns how many of them were not there.
     ///
     /// # Errors
-    /// As [`insert`](Self::insert); [`GroupError::TooLarge`] for what is over 16 MiB.
+    /// As [`insert`](Self::insert); [`GroupError::TooLarge`] for an item over 4 MiB, and for what is over 16 MiB.
     pub fn extend<I: IntoIterator<Item = T>>(
         &self,
         elements: I,
-    ) -> impl Future<Output = Result<u64, GroupError>> + Send + use<I, T> {
+    ) -> BoxFuture<'static, Result<u64, GroupError>> {
         self.count(&SetWrite::Extend(elements.into_iter().collect()))
+            .boxed()
     }
 
     /// Removes elements, all together; returns how many of them were there.
@@ -124,8 +173,9 @@ impl<T: Key> SetWriter<T> {
     pub fn remove_many<I: IntoIterator<Item = T>>(
         &self,
         elements: I,
-    ) -> impl Future<Output = Result<u64, GroupError>> + Send + use<I, T> {
+    ) -> BoxFuture<'static, Result<u64, GroupError>> {
         self.count(&SetWrite::RemoveMany(elements.into_iter().collect()))
+            .boxed()
     }
 
     /// Removes the elements in a range; returns how many there were.
@@ -135,8 +185,8 @@ impl<T: Key> SetWriter<T> {
     pub fn remove_range<B: RangeBounds<T>>(
         &self,
         range: B,
-    ) -> impl Future<Output = Result<u64, GroupError>> + Send + use<B, T> {
-        self.count(&SetWrite::RemoveRange(span(&range)))
+    ) -> BoxFuture<'static, Result<u64, GroupError>> {
+        self.count(&SetWrite::RemoveRange(span(&range))).boxed()
     }
 
     /// Removes the elements outside a range; returns how many there were.
@@ -146,8 +196,8 @@ impl<T: Key> SetWriter<T> {
     pub fn retain_range<B: RangeBounds<T>>(
         &self,
         range: B,
-    ) -> impl Future<Output = Result<u64, GroupError>> + Send + use<B, T> {
-        self.count(&SetWrite::RetainRange(span(&range)))
+    ) -> BoxFuture<'static, Result<u64, GroupError>> {
+        self.count(&SetWrite::RetainRange(span(&range))).boxed()
     }
 
     /// Removes all elements; returns how many there were.

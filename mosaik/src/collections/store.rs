@@ -6,7 +6,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -14,11 +14,14 @@ use std::{
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::state::{State, changes::Changes, stamp::Stamps};
+use super::{
+    feed::{Ring, Wanted},
+    state::{State, changes::Changes, stamp::Stamps},
+};
 use crate::{
     declare::{Schema, SchemaSource},
     groups::{Application, AskError, Ctx, Here, Interface, Reply, Unencodable, Unknown, number},
-    rt::watch,
+    rt::{lock, watch},
 };
 
 /// The collections of a store: one, or the fields of a struct.
@@ -29,6 +32,8 @@ pub(crate) trait Fields:
     type Shown: Clone + Default + Send + Sync + 'static;
     /// A write of any of them.
     type Write: Send + 'static;
+    /// Their changes since they were shown.
+    type Changes: Default + Send + Sync + 'static;
 
     /// What members compare.
     fn interface() -> Interface;
@@ -39,7 +44,10 @@ pub(crate) trait Fields:
     /// When there is none.
     fn decode(number: u64, arguments: &[u8]) -> Result<(Self::Write, &[u8]), Unknown>;
 
-    /// Applies a write, and appends what it answers.
+    /// An entry begins to write: keeps its changes if they are wanted. All of an entry are kept, or none.
+    fn begin(shown: &Self::Shown, changes: &mut Self::Changes);
+
+    /// Applies a write, notes what it changes, and appends what it answers.
     ///
     /// # Errors
     /// When that cannot be encoded.
@@ -47,11 +55,12 @@ pub(crate) trait Fields:
         &mut self,
         write: Self::Write,
         stamps: &mut Stamps,
+        changes: &mut Self::Changes,
         reply: &mut Reply,
     ) -> Result<(), Unencodable>;
 
-    /// Shows the states as they are.
-    fn show(&self, shown: &Self::Shown);
+    /// Shows the states as they are at `version`, and what has changed.
+    fn show(&self, version: u64, changes: &mut Self::Changes, shown: &Self::Shown);
 
     /// Whether the stamps in them can be from `stamps`.
     fn fit(&self, stamps: &Stamps) -> bool;
@@ -62,6 +71,7 @@ pub(crate) struct Store<F: Fields> {
     fields: F,
     stamps: Stamps,
     shown: F::Shown,
+    changes: Mutex<F::Changes>,
     /// Whether something may have changed since it was shown last.
     is_news: AtomicBool,
 }
@@ -85,6 +95,7 @@ impl<F: Fields> Store<F> {
             fields,
             stamps,
             shown: F::Shown::default(),
+            changes: Mutex::default(),
             is_news: AtomicBool::new(true),
         }
     }
@@ -112,8 +123,12 @@ impl<F: Fields> Application for Store<F> {
     }
 
     fn run(&mut self, _: &Ctx, write: F::Write, reply: &mut Reply) -> Result<(), Unencodable> {
-        *self.is_news.get_mut() = true;
-        self.fields.write(write, &mut self.stamps, reply)
+        let changes = self.changes.get_mut();
+        let changes = changes.unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::replace(self.is_news.get_mut(), true) {
+            F::begin(&self.shown, changes);
+        }
+        self.fields.write(write, &mut self.stamps, changes, reply)
     }
 
     fn ask(_: &Here<'_, Self>, query: &[u8], _: &mut Reply) -> Result<(), AskError> {
@@ -132,13 +147,19 @@ impl<F: Fields> Application for Store<F> {
         Self::new(image.fields, image.stamps)
     }
 
+    fn mark(&self) -> Option<u64> {
+        // Answers hold values, and a `HashMap` in one is in another order on each replica.
+        Some(self.stamps.given())
+    }
+
     fn succeed(&mut self, before: &mut Self) {
         self.shown = before.shown.clone();
     }
 
-    fn publish(&self) {
+    fn publish(&self, applied: u64) {
         if self.is_news.swap(false, Ordering::Relaxed) {
-            self.fields.show(&self.shown);
+            let mut changes = lock(&self.changes);
+            self.fields.show(applied, &mut changes, &self.shown);
         }
     }
 }
@@ -182,8 +203,9 @@ pub(super) const WRITE: &str = "write";
 pub(crate) struct One<S>(S);
 
 impl<S: State> Fields for One<S> {
-    type Shown = Shown<S>;
+    type Shown = Shown<S, S::Change>;
     type Write = S::Write;
+    type Changes = Changes<S::Change>;
 
     fn interface() -> Interface {
         let traced = SchemaSource::Traced(Schema::trace::<S::Layout>);
@@ -199,17 +221,24 @@ impl<S: State> Fields for One<S> {
         Unknown::arguments(arguments)
     }
 
+    fn begin(shown: &Self::Shown, changes: &mut Changes<S::Change>) {
+        if !changes.are_kept() && shown.wanted().get() {
+            *changes = Changes::kept();
+        }
+    }
+
     fn write(
         &mut self,
         write: S::Write,
         stamps: &mut Stamps,
+        changes: &mut Changes<S::Change>,
         reply: &mut Reply,
     ) -> Result<(), Unencodable> {
-        reply.put(&self.0.write(write, stamps, &mut Changes::ignored()))
+        reply.put(&self.0.write(write, stamps, changes))
     }
 
-    fn show(&self, shown: &Shown<S>) {
-        shown.store(self.0.clone());
+    fn show(&self, version: u64, changes: &mut Changes<S::Change>, shown: &Self::Shown) {
+        shown.store(self.0.clone(), version, changes);
     }
 
     fn fit(&self, stamps: &Stamps) -> bool {
@@ -218,15 +247,17 @@ impl<S: State> Fields for One<S> {
 }
 
 /// Where a collection is shown to those who read it. Clones show the same.
-pub(crate) struct Shown<S>(Arc<Place<S>>);
+pub(crate) struct Shown<S, C>(Arc<Place<S, C>>);
 
-struct Place<S> {
+struct Place<S, C> {
     state: ArcSwap<S>,
+    ring: Mutex<Ring<C>>,
+    wanted: Wanted,
     /// Tells those who wait that there is another one.
     news: watch::Sender<()>,
 }
 
-impl<S> Shown<S> {
+impl<S, C> Shown<S, C> {
     /// The state that is shown now.
     pub(super) fn load(&self) -> arc_swap::Guard<Arc<S>> {
         self.0.state.load()
@@ -242,28 +273,46 @@ impl<S> Shown<S> {
         self.0.news.subscribe()
     }
 
-    fn store(&self, state: S) {
-        self.0.state.store(Arc::new(state));
+    /// The last changes. What is shown is what they end with while they are held.
+    pub(super) fn ring(&self) -> MutexGuard<'_, Ring<C>> {
+        lock(&self.0.ring)
+    }
+
+    /// Whether changes are wanted.
+    pub(super) fn wanted(&self) -> &Wanted {
+        &self.0.wanted
+    }
+
+    /// Shows another state, and what has led there from the one before, if that is known.
+    fn store(&self, state: S, version: u64, changes: &mut Changes<C>) {
+        let made = changes.are_kept().then(|| changes.take());
+        {
+            let mut ring = self.ring();
+            ring.add(version, made);
+            self.0.state.store(Arc::new(state));
+        }
         self.0.news.send_replace(());
     }
 }
 
-impl<S> Clone for Shown<S> {
+impl<S, C> Clone for Shown<S, C> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<S: Default> Default for Shown<S> {
+impl<S: Default, C> Default for Shown<S, C> {
     fn default() -> Self {
         Self(Arc::new(Place {
             state: ArcSwap::from_pointee(S::default()),
+            ring: Mutex::default(),
+            wanted: Wanted::default(),
             news: watch::Sender::new(()),
         }))
     }
 }
 
-impl<S> fmt::Debug for Shown<S> {
+impl<S, C> fmt::Debug for Shown<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shown").finish_non_exhaustive()
     }

@@ -5,7 +5,7 @@ use crate::{
         state::{
             State as _,
             changes::Changes,
-            map::{MapState, MapWrite},
+            map::{MapChange, MapState, MapWrite},
             stamp::Stamps,
         },
         store::{One, Shown, Store, WRITE},
@@ -25,7 +25,7 @@ fn insert(store: &mut PriceStore, ctx: &Ctx, key: &str, price: u64) {
     store.run(ctx, write, &mut Reply::default()).unwrap();
 }
 
-fn price(shown: &Shown<Prices>, key: &str) -> Option<u64> {
+fn price(shown: &Shown<Prices, MapChange<String, u64>>, key: &str) -> Option<u64> {
     shown
         .load()
         .get(&key.to_owned())
@@ -39,11 +39,11 @@ fn a_state_is_shown_when_its_entry_is_applied_and_whatever_takes_its_place() {
     let shown = store.shown();
     insert(&mut store, &ctx, "a", 1);
     assert_eq!(price(&shown, "a"), None, "the entry is not applied yet");
-    store.publish();
+    store.publish(1);
     let held = shown.load_full();
     insert(&mut store, &ctx, "a", 2);
     insert(&mut store, &ctx, "b", 3);
-    store.publish();
+    store.publish(2);
     assert_eq!(price(&shown, "a"), Some(2));
     assert_eq!(*held.get(&"a".to_owned()).unwrap().value(), 1, "a snapshot");
 
@@ -57,7 +57,7 @@ fn a_state_is_shown_when_its_entry_is_applied_and_whatever_takes_its_place() {
     restored.succeed(&mut store);
     drop(store);
     assert_eq!(price(&shown, "a"), Some(2), "nobody reads it yet");
-    restored.publish();
+    restored.publish(3);
     assert_eq!((price(&shown, "a"), price(&shown, "c")), (None, Some(4)));
 }
 

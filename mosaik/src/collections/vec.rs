@@ -7,12 +7,15 @@ use std::{
     sync::Arc,
 };
 
+use futures::{FutureExt as _, future::BoxFuture, stream::BoxStream};
+
 use super::{
     Builder, Value,
+    feed::feed,
     handle::{Handle, collection, enter},
     state::{
         shared::Shared,
-        vec::{OutOfBounds, VecState, VecWrite, VecWrote},
+        vec::{self as state, OutOfBounds, VecState, VecWrite, VecWrote},
     },
 };
 use crate::groups::{Events, GroupError, GroupExplanation, Groups, Version, When};
@@ -54,10 +57,75 @@ pub struct Vec<T>(PhantomData<fn() -> T>);
 pub struct VecWriter<T>(VecReader<T>);
 
 /// A handle that reads a [`Vec`]. Clones are the same vector.
-pub struct VecReader<T>(Handle<VecState<T>>);
+pub struct VecReader<T>(Handle<VecState<T>, state::VecChange<T>>);
 
 /// A [`Vec`] as it was at one moment: whatever is written later does not show in it. Clones cost nothing.
 pub struct VecView<T>(Arc<VecState<T>>);
+
+/// What happens to a [`Vec`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum VecChange<T, W = VecView<T>> {
+    /// This is the whole vector: what was held of it before counts no longer. The first change of a feed, unless it goes
+    /// on from a version, and the next where it is so far behind that changes are missing.
+    Reset(W),
+    /// There is a new element at an index; those from there on have moved up.
+    Inserted {
+        /// The index, at most the length before.
+        index: usize,
+        /// The element.
+        value: T,
+    },
+    /// There is another element at an index, which may equal the one before.
+    Updated {
+        /// The index.
+        index: usize,
+        /// The element before.
+        old: T,
+        /// The element.
+        new: T,
+    },
+    /// The element at an index is gone; those behind it have moved down.
+    Removed {
+        /// The index.
+        index: usize,
+        /// The element before.
+        old: T,
+    },
+    /// The elements at two different indices have changed places.
+    Swapped(usize, usize),
+    /// The elements from this index on are gone.
+    Truncated(usize),
+}
+
+impl<T: Clone, W> VecChange<T, W> {
+    fn of(change: state::VecChange<T>) -> Self {
+        let owned = |value: Shared<T>| value.value().clone();
+        // What is there fits into memory.
+        let index = |index: u64| usize::try_from(index).unwrap_or(usize::MAX);
+        match change {
+            state::VecChange::Inserted { index: at, value } => Self::Inserted {
+                index: index(at),
+                value: owned(value),
+            },
+            state::VecChange::Updated {
+                index: at,
+                old,
+                new,
+            } => Self::Updated {
+                index: index(at),
+                old: owned(old),
+                new: owned(new),
+            },
+            state::VecChange::Removed { index: at, old } => Self::Removed {
+                index: index(at),
+                old: owned(old),
+            },
+            state::VecChange::Swapped(one, other) => Self::Swapped(index(one), index(other)),
+            state::VecChange::Truncated(len) => Self::Truncated(index(len)),
+        }
+    }
+}
 
 collection!(Vec<T: Value>, VecWriter, VecReader, "the vector");
 
@@ -100,6 +168,26 @@ impl<T: Value> VecReader<T> {
         VecView(self.0.view())
     }
 
+    /// What happens to the vector on this node, each change with the version that it belongs to. It begins with the
+    /// vector as it is, as a [`Reset`](VecChange::Reset), and ends once this node takes part no longer.
+    ///
+    /// The node holds the last 4096 changes. Whoever is further behind gets a `Reset` next.
+    pub fn changes(&self) -> BoxStream<'static, (Version, VecChange<T>)> {
+        self.feed(None)
+    }
+
+    /// The same, but from behind the changes of `version`, if this node holds all that came after: once the first feed
+    /// of the vector is open, it does.
+    pub fn changes_since(&self, version: Version) -> BoxStream<'static, (Version, VecChange<T>)> {
+        self.feed(Some(version))
+    }
+
+    fn feed(&self, since: Option<Version>) -> BoxStream<'static, (Version, VecChange<T>)> {
+        feed(self.0.clone(), since, VecChange::of, |vec| {
+            VecChange::Reset(VecView(vec))
+        })
+    }
+
     /// All elements; clones. See [`view`](Self::view) for what borrows.
     pub fn elements(&self) -> std::vec::Vec<T> {
         self.view().iter().cloned().collect()
@@ -132,12 +220,13 @@ impl<T: Value> VecWriter<T> {
     /// Appends elements, all together.
     ///
     /// # Errors
-    /// As [`push_back`](Self::push_back); [`GroupError::TooLarge`] for what is over 16 MiB.
+    /// As [`push_back`](Self::push_back); [`GroupError::TooLarge`] for an item over 4 MiB, and for what is over 16 MiB.
     pub fn extend<I: IntoIterator<Item = T>>(
         &self,
         values: I,
-    ) -> impl Future<Output = Result<(), GroupError>> + Send + use<I, T> {
+    ) -> BoxFuture<'static, Result<(), GroupError>> {
         self.done(&VecWrite::Extend(values.into_iter().collect()))
+            .boxed()
     }
 
     /// Removes the last element, and returns it.

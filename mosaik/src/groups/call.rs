@@ -107,6 +107,24 @@ macro_rules! calls {
     };
 }
 
+impl Group<()> {
+    /// Applies one command, which is encoded before this returns, if as many bytes may be sent.
+    pub(crate) fn call_if<A: Serialize, T: DeserializeOwned + Send + 'static>(
+        &self,
+        number: u64,
+        arguments: &A,
+        may: &dyn Fn(usize) -> Result<(), GroupError>,
+    ) -> impl Future<Output = Result<T, GroupError>> + Send + use<A, T> {
+        let (caller, mut calls) = (self.caller(), Calls::default());
+        let encoded = calls.push(number, arguments);
+        let encoded = encoded.and_then(|()| may(calls.bytes.len() - size_of_val(&number)));
+        async move {
+            encoded?;
+            caller.run(1, calls.bytes.into(), decode_all).await
+        }
+    }
+}
+
 calls!(Group);
 calls!(GroupClient);
 

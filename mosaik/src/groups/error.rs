@@ -188,7 +188,8 @@ pub enum Refusal {
     Timing,
     /// The group asks for a data directory, and this network has none. Give it one.
     NoDataDir,
-    /// This node takes part in the group already, with another machine or other options.
+    /// This node takes part in the group already, with another machine or other options; or it follows it, and is now
+    /// to be a member. Take part as a member first: who only reads shares that.
     Declared,
     /// The options make no sense together; the text says which.
     BadOptions(String),
@@ -230,7 +231,8 @@ impl fmt::Display for Refusal {
             ),
             Self::Declared => write!(
                 f,
-                "this node takes part in the group already, with another machine or other options (6)"
+                "this node takes part in the group already, with another machine or other options, or as one that only \
+                 follows (6); declare the same everywhere, and take part as a member first"
             ),
             Self::BadOptions(reason) => write!(f, "bad options (7): {reason}"),
             Self::PanicAbort => write!(

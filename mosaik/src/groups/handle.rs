@@ -103,7 +103,9 @@ struct State {
 #[derive(Clone, Debug)]
 pub(super) struct Joined {
     pub(super) shared: Arc<Shared>,
-    pub(super) options: Options,
+    pub(super) options: Arc<Options>,
+    /// Whether it may vote.
+    writer: bool,
     pub(super) stop: watch::Sender<Stop>,
     /// The typed state, for further handles.
     local: Arc<dyn std::any::Any + Send + Sync>,
@@ -224,7 +226,8 @@ impl Groups {
         let id = GroupId::from_name(&name);
         let mut state = lock(&self.inner.state);
         if let Some(joined) = state.joined.get(&id) {
-            let same = joined.options == options;
+            // Who follows does not become a voter while it does.
+            let same = *joined.options == options && (joined.writer || !writer);
             let local = joined.local.clone().downcast::<Local<M>>();
             return match local {
                 Ok(local) if same => Group::new(joined.clone(), (*local).clone()),
@@ -257,7 +260,8 @@ impl Groups {
         let stop = watch::Sender::new(Stop::No);
         let joined = Joined {
             shared: shared.clone(),
-            options,
+            options: Arc::new(options),
+            writer,
             stop: stop.clone(),
             local: Arc::new(local.clone()),
         };
@@ -356,7 +360,8 @@ impl Groups {
         let local = Hosted::<M>::new().local();
         let joined = Joined {
             shared,
-            options,
+            options: Arc::new(options),
+            writer: false,
             stop: watch::Sender::new(Stop::Shutdown),
             local: Arc::new(local.clone()),
         };

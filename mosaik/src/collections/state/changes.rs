@@ -4,6 +4,12 @@
 #[derive(Debug)]
 pub(crate) struct Changes<C>(Option<Vec<C>>);
 
+impl<C> Default for Changes<C> {
+    fn default() -> Self {
+        Self::ignored()
+    }
+}
+
 impl<C> Changes<C> {
     /// Keeps changes.
     pub(crate) fn kept() -> Self {

@@ -8,6 +8,13 @@ use std::{fmt, marker::PhantomData};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::stamp::Stamp;
+use crate::wire;
+
+/// Bytes of the largest of these, encoded; what cannot be encoded counts as too large.
+pub(crate) fn largest<T: Serialize>(items: &[T]) -> usize {
+    let len = |item: &T| wire::encode(item).map_or(usize::MAX, |encoded| encoded.len());
+    items.iter().map(len).max().unwrap_or(0)
+}
 
 /// Encodes as the sequence of the items that the function's iterators yield.
 pub(crate) struct Each<F>(pub(crate) F);

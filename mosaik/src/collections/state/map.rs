@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::{
     Key, State, Value,
     changes::Changes,
-    codec::{Ascending, Each, Gather, Gathered, Newest, Unsound},
+    codec::{self, Ascending, Each, Gather, Gathered, Newest, Unsound},
     exchange::{self, Exchanged},
     seen::Seen,
     shared::Shared,
@@ -255,7 +255,7 @@ impl<K: Key, V: Value> SortedMapState<K, V> {
 }
 
 impl<K: Key, V: Value, B: Table<K, Shared<V>>> State for MapState<K, V, B> {
-    type Layout = Vec<(K, V)>;
+    type Layout = (B::Kind, Vec<(K, V)>);
     type Write = MapWrite<K, V>;
     type Wrote = MapWrote<Shared<V>>;
     type Answer = MapWrote<V>;
@@ -283,6 +283,14 @@ impl<K: Key, V: Value, B: Table<K, Shared<V>>> State for MapState<K, V, B> {
                 self.remove_all(self.entries.keys_outside(&span), stamps, changes)
             }
             MapWrite::Clear => self.clear(stamps, changes),
+        }
+    }
+
+    fn largest(write: &Self::Write) -> Option<usize> {
+        match write {
+            MapWrite::Extend(entries) => Some(codec::largest(entries)),
+            MapWrite::RemoveMany(keys) => Some(codec::largest(keys)),
+            _ => None,
         }
     }
 

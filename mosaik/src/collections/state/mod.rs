@@ -61,6 +61,11 @@ pub(crate) trait State:
         changes: &mut Changes<Self::Change>,
     ) -> Self::Wrote;
 
+    /// Bytes of the largest item of a write of many; `None` for a write of one.
+    fn largest(_write: &Self::Write) -> Option<usize> {
+        None
+    }
+
     /// Whether a transaction would read now what it has read.
     fn is_as_read(&self, read: &Self::Read) -> bool;
 
@@ -79,6 +84,8 @@ pub trait Key: Ord + Hash + Clone + Serialize + DeserializeOwned + Send + Sync +
 impl<K> Key for K where K: Ord + Hash + Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
 
 /// What values in collections have to be.
+///
+/// One that may be encoded in several ways, such as a `HashMap`, is the same on all replicas, and its bytes are not.
 pub trait Value: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
 
 impl<V> Value for V where V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Key, State, Value,
     changes::Changes,
+    codec,
     seen::Seen,
     shared::Shared,
     stamp::{Stamp, Stamps},
@@ -318,6 +319,13 @@ impl<P: Key, K: Key, V: Value> State for QueueState<P, K, V> {
             QueueWrite::SetLimit(limit) => self.set_limit(limit, stamps, changes),
         };
         QueueWrote::Count(count as u64)
+    }
+
+    fn largest(write: &Self::Write) -> Option<usize> {
+        match write {
+            QueueWrite::Extend(items) => Some(codec::largest(items)),
+            _ => None,
+        }
     }
 
     fn is_as_read(&self, read: &Self::Read) -> bool {

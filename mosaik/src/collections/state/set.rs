@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::{
     Key, State,
     changes::Changes,
-    codec::{Ascending, Each, Gather, Gathered, Unsound},
+    codec::{self, Ascending, Each, Gather, Gathered, Unsound},
     seen::Seen,
     stamp::{Stamp, Stamps},
     table::{Hashed, Span, Table},
@@ -181,6 +181,15 @@ impl<T: Key> State for SetState<T> {
             SetWrite::Clear => self.clear(stamps, changes),
         };
         SetWrote::Count(count as u64)
+    }
+
+    fn largest(write: &Self::Write) -> Option<usize> {
+        match write {
+            SetWrite::Extend(elements) | SetWrite::RemoveMany(elements) => {
+                Some(codec::largest(elements))
+            }
+            _ => None,
+        }
     }
 
     fn is_as_read(&self, read: &Self::Read) -> bool {

@@ -34,6 +34,11 @@ impl Stamps {
         stamp
     }
 
+    /// A number that grows with each stamp that is given out.
+    pub(crate) fn given(&self) -> u64 {
+        self.next
+    }
+
     /// Whether it has given out `stamp`, or `stamp` is [`Stamp::NEVER`].
     pub(crate) fn gave(&self, stamp: Stamp) -> bool {
         stamp.0 < self.next

@@ -7,6 +7,7 @@ use std::{
 
 use foldhash::fast::{FixedState, FoldHasher};
 use imbl::{GenericHashMap, GenericOrdMap, shared_ptr::ArcK};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// A table by hash. Its empty slots are as large as the others, so what it holds is best kept behind a pointer.
 pub(crate) type Hashed<K, T> = GenericHashMap<K, T, Hashing, ArcK>;
@@ -33,8 +34,19 @@ impl BuildHasher for Hashing {
     }
 }
 
+/// The kind of a table by hash.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ByHash;
+
+/// The kind of a table by order.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ByOrder;
+
 /// A persistent table: what the two have in common.
 pub(crate) trait Table<K, T>: Clone + Default + Send + Sync + 'static {
+    /// What tells it from tables of other kinds, where layouts are compared.
+    type Kind: Serialize + DeserializeOwned;
+
     /// What stands at a key.
     fn get(&self, key: &K) -> Option<&T>;
     /// Puts `item` at a key; returns what stood there.
@@ -64,6 +76,8 @@ where
     K: Ord + Hash + Clone + Send + Sync + 'static,
     T: Clone + Send + Sync + 'static,
 {
+    type Kind = ByHash;
+
     fn get(&self, key: &K) -> Option<&T> {
         Hashed::get(self, key)
     }
@@ -112,6 +126,8 @@ where
     K: Ord + Clone + Send + Sync + 'static,
     T: Clone + Send + Sync + 'static,
 {
+    type Kind = ByOrder;
+
     fn get(&self, key: &K) -> Option<&T> {
         Sorted::get(self, key)
     }

@@ -344,6 +344,13 @@ impl<T: Value> State for VecState<T> {
         }
     }
 
+    fn largest(write: &Self::Write) -> Option<usize> {
+        match write {
+            VecWrite::Extend(elements) => Some(codec::largest(elements)),
+            _ => None,
+        }
+    }
+
     fn is_as_read(&self, read: &Self::Read) -> bool {
         let is_back = |back| self.back().map(Shared::stamp) == back;
         let now = |index: &u64| self.get(*index).map(Shared::stamp);

@@ -57,14 +57,21 @@ pub trait Application: Default + Send + Sync + 'static {
     #[doc(hidden)]
     fn from_image(image: Self::Image) -> Self;
 
+    /// What is compared among replicas in place of what commands return, if that may be encoded in several ways: the
+    /// same in states that came to be in the same way.
+    #[doc(hidden)]
+    fn mark(&self) -> Option<u64> {
+        None
+    }
+
     /// Takes the place of another state on the same replica: takes over what is no state of the group.
     #[doc(hidden)]
     fn succeed(&mut self, _before: &mut Self) {}
 
-    /// All of an entry is applied, and may be shown to who looks without a lock. Called with no command under way,
-    /// again and again, whether there is news or not.
+    /// All entries up to `applied` are applied, and what they did may be shown to who looks without a lock. Called
+    /// with no command under way, again and again, whether there is news or not.
     #[doc(hidden)]
-    fn publish(&self) {}
+    fn publish(&self, _applied: u64) {}
 }
 
 impl<M: StateMachine> Application for M {

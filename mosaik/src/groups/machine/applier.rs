@@ -151,7 +151,7 @@ impl Applier {
         self.state.imports.elapse(self.state.sessions.uptime());
         for (place, item) in (0..).zip(entry.items) {
             let reply = self.apply_item(id, place, item)?;
-            let encoded = answers.add(reply, index)?;
+            let encoded = answers.add(reply, self.machine.mark(), index)?;
             if let Some((request, answer)) = encoded {
                 self.state.sessions.record(request, answer);
             }
@@ -336,6 +336,11 @@ impl Applier {
         self.state.superseded.as_ref()
     }
 
+    /// Whether nobody may read the state.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.hidden
+    }
+
     /// What a leader stamps into an entry, so that replicas that differ find out; each once is enough.
     pub(crate) fn check(&self) -> Option<Check> {
         self.state.digests.latest()
@@ -439,8 +444,8 @@ impl Applier {
             self.hidden_until = None;
             self.machine.mend();
         }
-        if !self.hidden {
-            self.machine.publish();
+        if let Some(last) = self.state.last.filter(|_| !self.hidden) {
+            self.machine.publish(last.index);
         }
     }
 
@@ -465,10 +470,11 @@ struct Answers {
 }
 
 impl Answers {
-    /// Adds one; returns it as it is to be kept, if it is.
+    /// Adds one; returns it as it is to be kept, if it is. A mark stands for its outputs, if there is one.
     fn add(
         &mut self,
         (reply, request): (ItemReply, Option<Request>),
+        mark: Option<u64>,
         index: u64,
     ) -> Result<Option<(Request, Bytes)>, Halt> {
         let encode = |reply: &ItemReply| {
@@ -476,11 +482,12 @@ impl Answers {
             encoded.map_err(|error| Halt::malformed(index, &error))
         };
         let encoded = encode(&reply)?;
-        self.encoded.push(match &reply {
-            ItemReply::Panicked { command, .. } => encode(&ItemReply::Panicked {
+        self.encoded.push(match (&reply, mark) {
+            (ItemReply::Panicked { command, .. }, _) => encode(&ItemReply::Panicked {
                 command: *command,
                 message: String::new(),
             })?,
+            (ItemReply::Applied(_), Some(mark)) => Bytes::copy_from_slice(&mark.to_le_bytes()),
             _ => encoded.clone(),
         });
         self.replies.push(reply);

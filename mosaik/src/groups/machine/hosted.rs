@@ -63,8 +63,12 @@ pub(crate) trait Machine: fmt::Debug + Send + Sync {
     /// Ends that nobody reads the state.
     fn mend(&mut self);
 
-    /// Shows the state to who looks at it without a lock, unless nobody is to read it.
-    fn publish(&self);
+    /// What is compared among replicas in place of what commands return.
+    fn mark(&self) -> Option<u64>;
+
+    /// Shows the state, in which `applied` is the last entry, to who looks at it without a lock, unless nobody is to
+    /// read it.
+    fn publish(&self, applied: u64);
 
     /// Keeps a copy of the state in memory to [roll back](Self::roll_back) to; returns whether that worked.
     fn keep(&mut self) -> bool;
@@ -368,12 +372,16 @@ impl<M: Application> Machine for Hosted<M> {
         self.shared.write().torn = false;
     }
 
-    fn publish(&self) {
+    fn mark(&self) -> Option<u64> {
+        self.shared.read().state.mark()
+    }
+
+    fn publish(&self, applied: u64) {
         let slot = self.shared.read();
         if slot.torn {
             return;
         }
-        if let Err(message) = guarded(|| slot.state.publish()) {
+        if let Err(message) = guarded(|| slot.state.publish(applied)) {
             tracing::warn!(%message, "a state panicked when it was shown");
         }
     }

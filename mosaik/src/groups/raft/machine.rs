@@ -423,9 +423,9 @@ impl RaftSnapshotBuilder<Types> for Builder {
 }
 
 impl Applied {
-    /// Shows how far the replica is, to those who look.
+    /// Shows how far the replica is, to those who look: as far as they may.
     fn advance(&self, applier: &Applier) {
-        if let Some(last) = applier.last() {
+        if let Some(last) = applier.last().filter(|_| !applier.is_hidden()) {
             self.shared.index.advance(last.index);
         }
     }

@@ -45,8 +45,8 @@ use crate::{
     wire::{END, MAX_FRAME, encode_frame},
 };
 
-/// How often a follower that works on entries says that it does, while its disk takes its time.
-const WORKING: Duration = Duration::from_millis(250);
+/// How often in a lease a follower that works on entries says that it does, while its disk takes its time.
+const WORKING: u32 = 4;
 /// How long a call may take, and how long the end of a stream.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -202,6 +202,8 @@ struct Entries<'s> {
     server: &'s Server,
     from: MemberId,
     purpose: Purpose,
+    /// Whether the sender of what came last may still be followed.
+    follows: bool,
     /// openraft reads the other end in a task of its own, which ends with this.
     feed: Option<mpsc::Sender<AppendEntriesRequest<Types>>>,
     /// Fused: openraft's own stream panics when it is asked once more than it has to say.
@@ -221,6 +223,7 @@ impl<'s> Entries<'s> {
             server,
             from,
             purpose,
+            follows: true,
             feed: Some(feed),
             answers: server.core.append(requests.boxed()).fuse(),
             waiting: VecDeque::new(),
@@ -235,7 +238,8 @@ impl<'s> Entries<'s> {
         rx: &mut LinkReceiver<()>,
     ) -> Result<(), ServeError> {
         let mut open = true;
-        let mut working = pin!(rt::sleep(WORKING));
+        let pause = self.server.lease / WORKING;
+        let mut working = pin!(rt::sleep(pause));
         while open || !self.waiting.is_empty() {
             let room = self.waiting.len() < MAX_IN_FLIGHT && self.bytes < MAX_IN_FLIGHT_BYTES;
             tokio::select! {
@@ -249,36 +253,37 @@ impl<'s> Entries<'s> {
                 }
                 frame = rx.recv_frame(), if open && room => match frame? {
                     Some(frame) => {
-                        let follows = self.hand_over(&frame).await?;
-                        if follows && self.purpose == Purpose::Heartbeat {
+                        if self.waiting.is_empty() {
+                            working.set(rt::sleep(pause));
+                        }
+                        self.hand_over(&frame).await?;
+                        if self.follows && self.purpose == Purpose::Heartbeat {
                             tx.write_all(&still_working()?).await?;
                         }
                     }
                     None => open = false,
                 },
-                () = &mut working, if !self.waiting.is_empty() => {
+                () = &mut working, if self.follows && !self.waiting.is_empty() => {
                     tx.write_all(&still_working()?).await?;
-                    working.set(rt::sleep(WORKING));
+                    working.set(rt::sleep(pause));
                 }
             }
         }
         Ok(())
     }
 
-    /// Hands over what a frame holds; whether its sender may still be followed.
-    async fn hand_over(&mut self, frame: &Bytes) -> Result<bool, ServeError> {
+    async fn hand_over(&mut self, frame: &Bytes) -> Result<(), ServeError> {
         let append = Append::decode(frame)?;
         let held = self.server.held();
         append.check(self.from, held)?;
-        let follows = append.vote.term >= held.term;
+        self.follows = append.vote.term >= held.term;
         self.server.pulse.led();
         let request = request(append)?;
         let feed = self.feed.as_ref().ok_or(ServeError::Stopped)?;
         self.waiting.push_back(frame.len());
         self.bytes += frame.len();
         // There is room in it for all that wait.
-        feed.send(request).await.map_err(|_| ServeError::Stopped)?;
-        Ok(follows)
+        feed.send(request).await.map_err(|_| ServeError::Stopped)
     }
 
     /// The frames of an answer and of those that are there already, and whether none follows them.
