@@ -6,7 +6,6 @@
 
 use std::{
     collections::VecDeque,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +17,7 @@ use futures::{
     stream::{self, BoxStream},
 };
 
-use super::{handle::Handle, state::State};
+use super::{handle::Handle, state::State, store::Shown};
 use crate::groups::Version;
 
 /// Changes of a collection that a node keeps for its feeds.
@@ -123,12 +122,13 @@ pub(super) fn feed<S: State, T: 'static>(
     let since = since.map(|Version(since)| since);
     let place = since.and_then(|since| handle.shown().ring().place_behind(since));
     let reader = Reader {
-        handle,
         place,
         known: since.unwrap_or(0),
     };
-    let changes = stream::unfold(reader, |mut reader| async move {
-        Some((reader.next().await?, reader))
+    let changes = stream::unfold((handle, reader), |(handle, mut reader)| async move {
+        // Why the node takes part no longer is nothing that has changed.
+        let next = handle.until(|shown| reader.next(shown)).await.ok()?;
+        Some((next, (handle, reader)))
     });
     let told = changes.map(move |(version, next)| match next {
         Next::Change(made) => (Version(version), change(made)),
@@ -137,8 +137,7 @@ pub(super) fn feed<S: State, T: 'static>(
     told.boxed()
 }
 
-struct Reader<S: State> {
-    handle: Handle<S, S::Change>,
+struct Reader {
     /// Its place in the ring; none before it has begun.
     place: Option<u64>,
     /// What was changed up to this version it knows, whether this node has it yet or not.
@@ -150,28 +149,9 @@ enum Next<S: State> {
     Reset(Arc<S>),
 }
 
-impl<S: State> Reader<S> {
-    async fn next(&mut self) -> Option<(u64, Next<S>)> {
-        if let Some(next) = self.ready() {
-            return Some(next);
-        }
-        let mut news = self.handle.shown().news();
-        let mut closed = pin!(self.handle.group().when().closed());
-        loop {
-            news.mark_unchanged();
-            if let Some(next) = self.ready() {
-                return Some(next);
-            }
-            tokio::select! {
-                biased;
-                Ok(()) = news.changed() => {}
-                _ = &mut closed => return None,
-            }
-        }
-    }
-
-    fn ready(&mut self) -> Option<(u64, Next<S>)> {
-        let shown = self.handle.shown();
+impl Reader {
+    /// What comes next, if there is something.
+    fn next<S: State>(&mut self, shown: &Shown<S, S::Change>) -> Option<(u64, Next<S>)> {
         let ring = shown.ring();
         let mut place = self.place;
         while let Some(at) = place {

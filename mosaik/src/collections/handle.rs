@@ -18,7 +18,7 @@ pub(super) struct Handle<S, C> {
 
 impl<S: State> Handle<S, S::Change> {
     /// The only collection of its store.
-    pub(super) fn alone(group: &Group<Store<One<S>>>) -> Self {
+    fn alone(group: &Group<Store<One<S>>>) -> Self {
         Self {
             shown: group.beside(Store::shown),
             group: group.without_state(),
@@ -46,16 +46,23 @@ impl<S: State> Handle<S, S::Change> {
         self.shown.load_full()
     }
 
-    /// Waits until `look` finds something in the collection.
+    /// Waits until `look` finds something in what is shown.
     ///
     /// # Errors
     /// Why there is nothing to wait for, once this node takes part in the store no longer.
-    pub(super) async fn until<T>(&self, look: impl Fn(&S) -> Option<T>) -> Result<T, GroupError> {
+    pub(super) async fn until<T>(
+        &self,
+        mut look: impl FnMut(&Shown<S, S::Change>) -> Option<T>,
+    ) -> Result<T, GroupError> {
+        // Mostly it is there, and nothing has to be waited for.
+        if let Some(found) = look(&self.shown) {
+            return Ok(found);
+        }
         let mut news = self.shown.news();
         let mut closed = pin!(self.group.when().closed());
         loop {
             news.mark_unchanged();
-            if let Some(found) = self.look(&look) {
+            if let Some(found) = look(&self.shown) {
                 return Ok(found);
             }
             tokio::select! {
@@ -105,7 +112,7 @@ impl<S, C> fmt::Debug for Handle<S, C> {
 }
 
 /// Bytes of an item, with its key. An answer may hold two, and has to fit into what a command may return.
-pub(super) const MAX_ITEM: usize = 4 * 1024 * 1024 - 1024;
+const MAX_ITEM: usize = 4 * 1024 * 1024 - 1024;
 
 /// Whether a write of so many bytes may be sent: what could be put and never be taken out may not.
 fn may_be_sent<S: State>(write: &S::Write, len: usize) -> Result<(), GroupError> {

@@ -42,8 +42,7 @@ collection!(Once<T: Value>, OnceWriter, OnceReader, "the cell");
 impl<T: Value> OnceReader<T> {
     /// The value; a clone. `None` if this node has not heard of one yet.
     pub fn get(&self) -> Option<T> {
-        self.0
-            .look(|once| once.get().map(|value| value.value().clone()))
+        self.0.look(Self::get_in)
     }
 
     /// Waits for the value.
@@ -52,7 +51,7 @@ impl<T: Value> OnceReader<T> {
     /// Why this node takes part in the store no longer, once it does not: see [`GroupError`].
     pub fn wait(&self) -> impl Future<Output = Result<T, GroupError>> + Send + use<T> {
         let handle = self.0.clone();
-        async move { handle.until(Self::get_in).await }
+        async move { handle.until(|shown| Self::get_in(&shown.load())).await }
     }
 
     fn get_in(once: &OnceState<T>) -> Option<T> {

@@ -160,7 +160,7 @@ impl<T: Value> VecReader<T> {
     where
         T: PartialEq,
     {
-        self.view().index_of(value)
+        self.0.look(|vec| index_of(vec, value))
     }
 
     /// The vector as it is now, to be looked at for as long as is wanted, without any copy.
@@ -411,7 +411,7 @@ impl<T: Value> VecView<T> {
     where
         T: PartialEq,
     {
-        self.iter().position(|element| element == value)
+        index_of(&self.0, value)
     }
 }
 
@@ -425,6 +425,11 @@ impl<T: Value + fmt::Debug> fmt::Debug for VecView<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
     }
+}
+
+fn index_of<T: Value + PartialEq>(vec: &VecState<T>, value: &T) -> Option<usize> {
+    // What is there fits into memory.
+    usize::try_from(vec.index_of(value)?).ok()
 }
 
 fn cloned<T: Clone>(shared: &Shared<T>) -> T {

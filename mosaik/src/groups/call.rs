@@ -39,8 +39,19 @@ impl Caller {
         number: u64,
         arguments: &A,
     ) -> impl Future<Output = Result<T, GroupError>> + Send + use<A, T> {
+        self.call_if(number, arguments, &|_| Ok(()))
+    }
+
+    /// The same, if as many bytes of arguments may be sent.
+    fn call_if<A: Serialize, T: DeserializeOwned + Send + 'static>(
+        self,
+        number: u64,
+        arguments: &A,
+        may: &dyn Fn(usize) -> Result<(), GroupError>,
+    ) -> impl Future<Output = Result<T, GroupError>> + Send + use<A, T> {
         let mut calls = Calls::default();
         let encoded = calls.push(number, arguments);
+        let encoded = encoded.and_then(|()| may(calls.bytes.len() - size_of_val(&number)));
         async move {
             encoded?;
             self.run(1, calls.bytes.into(), decode_all).await
@@ -115,13 +126,7 @@ impl Group<()> {
         arguments: &A,
         may: &dyn Fn(usize) -> Result<(), GroupError>,
     ) -> impl Future<Output = Result<T, GroupError>> + Send + use<A, T> {
-        let (caller, mut calls) = (self.caller(), Calls::default());
-        let encoded = calls.push(number, arguments);
-        let encoded = encoded.and_then(|()| may(calls.bytes.len() - size_of_val(&number)));
-        async move {
-            encoded?;
-            caller.run(1, calls.bytes.into(), decode_all).await
-        }
+        self.caller().call_if(number, arguments, may)
     }
 }
 
