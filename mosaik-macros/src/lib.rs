@@ -5,6 +5,7 @@
 mod common;
 mod group;
 mod path;
+mod replicated;
 mod stream;
 
 use proc_macro::TokenStream;
@@ -153,4 +154,64 @@ pub fn stream(args: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn group(args: TokenStream, item: TokenStream) -> TokenStream {
     group::group(args.into(), item.into()).into()
+}
+
+/// Declares a store: replicated collections, which share one log.
+///
+/// ```ignore
+/// use mosaik::collections::{Cell, Map, PriorityQueue, Vec};
+///
+/// /// An exchange.
+/// #[mosaik::replicated(name = "exchange", founders = 3)]
+/// pub struct Exchange {
+///     /// All orders that are open.
+///     pub orders: Map<OrderId, Order>,
+///     pub bids: PriorityQueue<Cents, OrderId, Order>,
+///     pub trades: Vec<Trade>,
+///     pub halted: Cell<bool>,
+/// }
+///
+/// let exchange = Exchange::writer(&network);
+/// exchange.when().online().await;
+/// exchange.orders.insert(id, order).await?;
+/// let traded = exchange
+///     .transaction(|exchange| {
+///         let order = exchange.orders.remove(&id)?;
+///         exchange.trades.push_back(order.fill());
+///         Some(())
+///     })
+///     .await?;
+/// ```
+///
+/// It stands on a struct whose fields are collections from `mosaik::collections`, and declares it to the binary:
+/// `mosaik::declarations()` lists it. The struct itself is never made: it says what the store consists of.
+///
+/// Members know the fields by their names, and compare their types: all declare the same fields, in one order.
+///
+/// # Options
+///
+/// They are those of [`group`](macro@group) on a state, but for `derive`, and mean the same.
+///
+/// # What it makes
+///
+/// For a struct called `Exchange`:
+/// - `Exchange::writer` takes part as a writer, and votes if chosen; `Exchange::reader` follows, and never votes;
+///   `Exchange::builder` has options.
+/// - `ExchangeWriter` has a field for each of the struct's, of its name, visibility and documentation: a handle that reads
+///   and writes the collection. Its `transaction` reads and writes several of them at once. It dereferences to the reader.
+/// - `ExchangeReader` has such fields that only read. Its `view` is an `ExchangeView`: all collections as they were at one
+///   moment. It dereferences to `mosaik::collections::Store`, which has what all stores have.
+/// - `ExchangeTransaction`, which `transaction` calls its closure with.
+///
+/// For a struct of one field without a name, such as `struct Prices(Map<String, u64>);`, it makes no types: the writer and
+/// the reader are those of the collection, as if its name and options were given to `Map::builder`.
+///
+/// # Generic types
+///
+/// A struct may have type and const parameters and a `where` clause, but no lifetimes. Each instance is a store of its own,
+/// named after its arguments, as with [`stream`](macro@stream). The fields need to be collections for the arguments that it
+/// is used with; the struct need not say so.
+#[proc_macro_attribute]
+pub fn replicated(args: TokenStream, item: TokenStream) -> TokenStream {
+    replicated::replicated(args.into(), item.into()).into()
 }

@@ -10,6 +10,9 @@ use std::{
 pub use inventory;
 use serde::de::DeserializeOwned;
 
+pub use crate::collections::{
+    DeclaredCollections, DeclaredStore, Entered, Stored, builder_of_one, transaction_of, views_of,
+};
 pub use crate::declare::{
     Declared, GenericDecl, GroupDecl, Lag, Location, SchemaSource, Submission, TopicDecl,
     TopicOptions,
@@ -19,6 +22,7 @@ pub use crate::groups::{
     Unencodable, Unknown, number,
 };
 use crate::{
+    collections::{Replicated, layout_of},
     declare::{Schema, SchemaError},
     tickets::TicketValidator,
 };
@@ -63,6 +67,11 @@ pub const fn application<T: Application>() {}
 /// Traces the schema of `T`.
 pub fn trace<T: DeserializeOwned>() -> Result<Schema, SchemaError> {
     Schema::trace::<T>()
+}
+
+/// Traces the schema of the collections of `D`.
+pub fn trace_store<D: Replicated>() -> Result<Schema, SchemaError> {
+    layout_of::<D>()
 }
 
 /// The topic name of an instance of a generic declaration: `base` and the type's arguments, as in

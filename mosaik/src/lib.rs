@@ -97,7 +97,7 @@ pub use id::{
     GroupId, MemberId, NetworkId, ParseAddrError, PeerAddr, PeerId, SecretKey, StoreId, Tag,
     Ticket, TopicId,
 };
-pub use mosaik_macros::{group, stream};
+pub use mosaik_macros::{group, replicated, stream};
 pub use network::{Bootstrap, BuildError, Builder, Local, Network, Topic};
 #[doc(hidden)]
 pub use serde;

@@ -13,3 +13,10 @@ fn group() {
     cases.pass("pass/group/*.rs");
     cases.compile_fail("fail/group/*.rs");
 }
+
+#[test]
+fn replicated() {
+    let cases = trybuild::TestCases::new();
+    cases.pass("pass/replicated/*.rs");
+    cases.compile_fail("fail/replicated/*.rs");
+}

@@ -1,8 +1,8 @@
 //! The annotated item: a struct or an enum, and the derives that stand below the attribute.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
-use syn::{Attribute, Field, Fields, Generics, Ident, Item, Visibility};
+use syn::{Attribute, Field, Fields, Generics, Ident, Item, Visibility, ext::IdentExt};
 
 use super::derives::Derives;
 
@@ -49,6 +49,16 @@ fn subject(item: &Item) -> TokenStream {
         Item::Mod(item) => item.mod_token.to_token_stream(),
         other => other.to_token_stream(),
     }
+}
+
+/// The name of a type that is made for an item.
+pub(crate) fn beside(item: &Ident, suffix: &str) -> Ident {
+    Ident::new(&format!("{}{suffix}", item.unraw()), item.span())
+}
+
+/// A variable that clashes with nothing of the user's.
+pub(crate) fn variable(name: &str) -> Ident {
+    Ident::new(name, Span::mixed_site())
 }
 
 impl Declared {

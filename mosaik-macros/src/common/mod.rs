@@ -6,4 +6,6 @@ pub(crate) mod derives;
 pub(crate) mod error;
 pub(crate) mod item;
 pub(crate) mod literal;
+pub(crate) mod options;
+pub(crate) mod own;
 pub(crate) mod serde;

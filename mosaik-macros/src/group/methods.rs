@@ -10,13 +10,20 @@ use syn::{
 use super::{
     beside,
     method::{self, Kind, Method},
-    options, own, peeled,
+    own, peeled,
 };
-use crate::{common::error, path::Runtime};
+use crate::{
+    common::{
+        arguments::{self, Names, value},
+        error,
+        own::in_generics,
+    },
+    path::Runtime,
+};
 
 /// Expands the attribute.
 pub(super) fn group(args: TokenStream, mut block: ItemImpl) -> TokenStream {
-    let (runtime, mut errors) = options::parse_methods(args);
+    let (runtime, mut errors) = parse_options(args);
     let (mut methods, mut taken) = (Vec::new(), Vec::new());
     for item in &mut block.items {
         let ImplItem::Fn(function) = item else {
@@ -53,6 +60,20 @@ pub(super) fn group(args: TokenStream, mut block: ItemImpl) -> TokenStream {
             #handles
         };
     }
+}
+
+/// Parses the options.
+fn parse_options(args: TokenStream) -> (Runtime, Vec<syn::Error>) {
+    let mut runtime = Runtime::default();
+    let names = Names {
+        valid: &["crate"],
+        ..Names::default()
+    };
+    let errors = arguments::parse(args, names, |_, meta| {
+        runtime = Runtime::at(Path::parse_mod_style(value(meta)?)?);
+        Ok(())
+    });
+    (runtime, errors)
 }
 
 /// The path of the state.
@@ -105,7 +126,7 @@ impl<'a> Expansion<'a> {
         let private = runtime.private();
         let serde = runtime.serde();
         let mut generics = block.generics.clone();
-        own::in_generics(&mut generics, &block.self_ty);
+        in_generics(&mut generics, &block.self_ty);
         let is_generic = !generics.params.is_empty();
         if is_generic {
             let parameters = generics

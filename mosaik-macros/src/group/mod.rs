@@ -4,17 +4,19 @@ mod application;
 mod handles;
 mod method;
 mod methods;
-mod options;
 mod own;
 mod signature;
 mod state;
 mod valid;
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::ToTokens;
-use syn::{Generics, Ident, Item, ext::IdentExt, parse_quote};
+use syn::{Generics, Item, parse_quote};
 
-use crate::common::error;
+use crate::common::{
+    error,
+    item::{beside, variable},
+};
 
 /// Expands the attribute on `item`. Errors come first, then an expansion that causes no more of them.
 pub(crate) fn group(args: TokenStream, item: TokenStream) -> TokenStream {
@@ -32,16 +34,6 @@ fn peeled(ty: &syn::Type) -> &syn::Type {
         syn::Type::Paren(parentheses) => peeled(&parentheses.elem),
         ty => ty,
     }
-}
-
-/// A variable that clashes with nothing of the user's.
-fn variable(name: &str) -> Ident {
-    Ident::new(name, Span::mixed_site())
-}
-
-/// The name of a type that is made for a state.
-fn beside(state: &Ident, suffix: &str) -> Ident {
-    Ident::new(&format!("{}{suffix}", state.unraw()), state.span())
 }
 
 /// The parameters of a type that borrows the handle: those of the state behind a lifetime and, if it is a batch, what

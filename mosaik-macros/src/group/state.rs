@@ -4,14 +4,12 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Generics, Ident, Visibility, parse_quote};
 
-use super::{
-    beside, borrowing,
-    options::{self, Options},
-    own, valid,
-};
+use super::{beside, borrowing, valid};
 use crate::common::{
     declaration, derives, error,
     item::{self, Declared},
+    options::{self, Options},
+    own,
 };
 
 /// What an item of another kind gets.
@@ -23,7 +21,7 @@ pub(super) fn group(args: TokenStream, item: TokenStream) -> TokenStream {
         Ok(declared) => declared,
         Err(error) => return error::unsupported(&error, &item),
     };
-    let (options, mut errors) = options::parse(args);
+    let (options, mut errors) = options::parse(args, &[]);
     errors.extend(valid::check(&declared));
     declared.strip(valid::is_exception);
     let derives = derives::missing(&declared, options.skip, &options.runtime);

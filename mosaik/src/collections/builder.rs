@@ -2,6 +2,11 @@
 
 use std::{fmt, time::Duration};
 
+use super::{
+    declared::enter_alone,
+    list::Stored,
+    replica::{Alone, Replica},
+};
 use crate::{
     groups::{Durability, Groups, Options, Preference},
     tickets::TicketValidator,
@@ -10,7 +15,7 @@ use crate::{
 /// Takes part in a store: yields a handle.
 type Enter<H> = fn(&Groups, String, Options) -> H;
 
-/// Options of a store with one collection: from the collection's `builder`.
+/// Options of a store: from the `builder` of a collection, or of a struct with `#[mosaik::replicated]`.
 ///
 /// They are those of a [group](crate::groups::Options), and mean the same.
 #[must_use = "call `writer` or `reader` to take part"]
@@ -23,6 +28,25 @@ pub struct Builder<W, R> {
 }
 
 impl<W, R> Builder<W, R> {
+    /// For a store of one collection.
+    pub(super) fn alone<C: Stored<Writer = W, Reader = R>>(groups: &Groups, name: String) -> Self {
+        fn enter<C: Stored>(
+            groups: &Groups,
+            name: String,
+            options: Options,
+            writer: bool,
+        ) -> C::Reader {
+            let builder = groups.of::<Replica<Alone<C::State>>>(name);
+            enter_alone::<C, _>(builder, options, writer)
+        }
+        Self::new(
+            groups,
+            name,
+            |groups, name, options| C::writer(enter::<C>(groups, name, options, true)),
+            |groups, name, options| enter::<C>(groups, name, options, false),
+        )
+    }
+
     pub(super) fn new(groups: &Groups, name: String, write: Enter<W>, read: Enter<R>) -> Self {
         Self {
             groups: groups.clone(),

@@ -1,21 +1,25 @@
 //! The replicated cell.
 
-use std::{fmt, marker::PhantomData, ops::Deref};
+use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
 use futures::stream::BoxStream;
 
 use super::{
     Builder, Value,
     feed::feed,
-    handle::{Handle, collection, enter},
+    handle::{Handle, collection},
+    list::{Collection, Stored},
+    state::State,
     state::{
         cell::{self as state, CellState, CellWrite, CellWrote},
         exchange::{self, Exchanged, Settled},
         shared::Shared,
-        stamp::Stamp,
+        stamp::Mark,
     },
+    store::Store,
+    transaction::{CellTransaction, Draft, Outcome, transact_alone},
 };
-use crate::groups::{Events, GroupError, GroupExplanation, Groups, Version, When};
+use crate::groups::{GroupError, Groups, Version};
 
 /// A replicated cell, beside [`Cell`](std::cell::Cell) and the atomics: one value, or none.
 ///
@@ -44,6 +48,9 @@ pub struct CellWriter<T>(CellReader<T>);
 /// A handle that reads a [`Cell`]. Clones are the same cell.
 pub struct CellReader<T>(Handle<CellState<T>, state::CellChange<T>>);
 
+/// A [`Cell`] as it was at one moment: whatever is written later does not show in it. Clones cost nothing.
+pub struct CellView<T>(Arc<CellState<T>>);
+
 /// What happens to a [`Cell`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -65,7 +72,7 @@ pub enum CellChange<T> {
     },
 }
 
-impl<T: Clone> CellChange<T> {
+impl<T: Value> CellChange<T> {
     fn of(change: state::CellChange<T>) -> Self {
         let owned = |value: Shared<T>| value.value().clone();
         match change {
@@ -76,34 +83,21 @@ impl<T: Clone> CellChange<T> {
             state::CellChange::Cleared { old } => Self::Cleared { old: owned(old) },
         }
     }
+
+    fn reset(view: CellView<T>) -> Self {
+        Self::Reset(view.get().cloned())
+    }
 }
 
-collection!(Cell<T: Value>, CellWriter, CellReader, "the cell");
+collection!(
+    Cell<T: Value>, CellState<T>,
+    CellWriter, CellReader, CellView, CellTransaction, CellChange<T>, "the cell"
+);
 
 impl<T: Value> CellReader<T> {
     /// The value; a clone. `None` if it was never set, or cleared.
     pub fn get(&self) -> Option<T> {
         self.look(Clone::clone)
-    }
-
-    /// What happens to the cell on this node, each change with the version that it belongs to. It begins with the
-    /// cell as it is, as a [`Reset`](CellChange::Reset), and ends once this node takes part no longer.
-    ///
-    /// The node holds the last 4096 changes. Whoever is further behind gets a `Reset` next.
-    pub fn changes(&self) -> BoxStream<'static, (Version, CellChange<T>)> {
-        self.feed(None)
-    }
-
-    /// The same, but from behind the changes of `version`, if this node holds all that came after: once the first feed
-    /// of the cell is open, it does.
-    pub fn changes_since(&self, version: Version) -> BoxStream<'static, (Version, CellChange<T>)> {
-        self.feed(Some(version))
-    }
-
-    fn feed(&self, since: Option<Version>) -> BoxStream<'static, (Version, CellChange<T>)> {
-        feed(self.0.clone(), since, CellChange::of, |cell| {
-            CellChange::Reset(cell.get().map(|value| value.value().clone()))
-        })
     }
 
     /// What `look` makes of the value, which is not cloned.
@@ -171,11 +165,12 @@ impl<T: Value> CellWriter<T> {
     where
         T: PartialEq,
     {
-        let mut guess = self.0.0.look(|cell| exchange::guess(cell.get(), current));
+        let guess = |cell: &CellState<T>, origin| exchange::guess(cell.get(), origin, current);
+        let mut guess = self.0.0.look_at(guess);
         loop {
             match exchange::settle(self.exchange(guess, &new).await?, current) {
                 Settled::Done(outcome) => return Ok(outcome),
-                Settled::Again(stamp) => guess = Some(stamp),
+                Settled::Again(mark) => guess = Some(mark),
             }
         }
     }
@@ -200,15 +195,15 @@ impl<T: Value> CellWriter<T> {
         &self,
         mut update: impl FnMut(Option<&T>) -> Option<T> + Send,
     ) -> Result<Option<T>, GroupError> {
-        let seen = self.0.0.look(|cell| cell.get().cloned());
-        let mut stamp = seen.as_ref().map(Shared::stamp);
-        let mut new = update(seen.as_ref().map(Shared::value));
-        drop(seen);
+        let (mut seen, mut new) = self.0.0.look_at(|cell, origin| {
+            let mark = exchange::mark(cell.get(), origin);
+            (mark, update(cell.get().map(Shared::value)))
+        });
         loop {
-            match self.exchange(stamp, &new).await? {
+            match self.exchange(seen, &new).await? {
                 Ok(_) => return Ok(new),
                 Err(actual) => {
-                    stamp = actual.as_ref().map(|(stamp, _)| *stamp);
+                    seen = actual.as_ref().map(|(mark, _)| *mark);
                     new = update(actual.as_ref().map(|(_, value)| value));
                 }
             }
@@ -217,7 +212,7 @@ impl<T: Value> CellWriter<T> {
 
     fn exchange(
         &self,
-        current: Option<Stamp>,
+        current: Option<Mark>,
         new: &Option<T>,
     ) -> impl Future<Output = Result<Exchanged<T>, GroupError>> + Send + use<T> {
         let new = new.clone();
@@ -236,5 +231,24 @@ impl<T: Value> CellWriter<T> {
             CellWrote::Old(old) => Some(old),
             _ => None,
         })
+    }
+}
+
+impl<T: Value> CellView<T> {
+    /// The value.
+    pub fn get(&self) -> Option<&T> {
+        self.0.get().map(Shared::value)
+    }
+}
+
+impl<T> Clone for CellView<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Value + fmt::Debug> fmt::Debug for CellView<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CellView").field(&self.get()).finish()
     }
 }

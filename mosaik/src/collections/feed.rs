@@ -2,12 +2,13 @@
 //!
 //! A node keeps the last changes of a collection in a ring, from the first feed on. A feed is a place in it. Whoever
 //! falls out at its end, or begins where it does not reach, is told to begin anew, and given the whole collection for
-//! that: it is put together with the changes, under one lock, so that what follows it follows it exactly.
+//! that: it is kept with the changes, under one lock, so that what follows it follows it exactly.
 
 use std::{
     collections::VecDeque,
+    fmt,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -17,8 +18,12 @@ use futures::{
     stream::{self, BoxStream},
 };
 
-use super::{handle::Handle, state::State, store::Shown};
-use crate::groups::Version;
+use super::{
+    handle::Handle,
+    list::Stored,
+    state::{State, changes::Changes},
+};
+use crate::{groups::Version, rt::lock};
 
 /// Changes of a collection that a node keeps for its feeds.
 pub(super) const MAX_HELD: usize = 4096;
@@ -93,46 +98,91 @@ impl<C> Ring<C> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Missing;
 
-/// Whether changes of a collection are to be kept.
-#[derive(Debug, Default)]
-pub(super) struct Wanted(AtomicBool);
+/// Where the changes of a collection are told. Clones are the same.
+pub struct Feed<S, C>(Arc<Told<S, C>>);
 
-impl Wanted {
-    /// Whether they are.
-    pub(super) fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+struct Told<S, C> {
+    last: Mutex<Last<S, C>>,
+    /// Whether changes are to be kept.
+    wanted: AtomicBool,
+}
+
+/// The last changes of a collection, and what they have led to.
+struct Last<S, C> {
+    ring: Ring<C>,
+    state: Arc<S>,
+}
+
+impl<S, C> Feed<S, C> {
+    /// Whether changes are to be kept.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.0.wanted.load(Ordering::Acquire)
     }
 
-    /// From now on.
-    fn set(&self) {
-        self.0.store(true, Ordering::Release);
+    /// They are from now on.
+    fn want(&self) {
+        self.0.wanted.store(true, Ordering::Release);
+    }
+
+    /// Adds what has led to `state`, at `version`, if that is known.
+    pub(super) fn add(&self, version: u64, state: Arc<S>, changes: &mut Changes<C>) {
+        let made = changes.are_kept().then(|| changes.take());
+        let mut last = lock(&self.0.last);
+        last.ring.add(version, made);
+        last.state = state;
     }
 }
 
-/// The changes of a collection, with the version that each belongs to: `T` is made of changes by `change`, and of a
-/// collection to begin anew with by `reset`. From behind `since`, or with a new beginning. Ends once the node takes
-/// part in the store no longer.
-pub(super) fn feed<S: State, T: 'static>(
-    handle: Handle<S, S::Change>,
+impl<S, C> Clone for Feed<S, C> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S: Default, C> Default for Feed<S, C> {
+    fn default() -> Self {
+        let last = Last {
+            ring: Ring::default(),
+            state: Arc::default(),
+        };
+        Self(Arc::new(Told {
+            last: Mutex::new(last),
+            wanted: AtomicBool::new(false),
+        }))
+    }
+}
+
+impl<S, C> fmt::Debug for Feed<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feed").finish_non_exhaustive()
+    }
+}
+
+/// The changes of a collection, with the version that each belongs to, from behind `since` or with a new beginning.
+/// Ends once the node takes part in the store no longer.
+pub(super) fn feed<C: Stored>(
+    handle: Handle<C::State, <C::State as State>::Change>,
     since: Option<Version>,
-    change: fn(S::Change) -> T,
-    reset: fn(Arc<S>) -> T,
-) -> BoxStream<'static, (Version, T)> {
-    handle.shown().wanted().set();
+) -> BoxStream<'static, (Version, C::Change)> {
+    handle.feed().want();
     let since = since.map(|Version(since)| since);
-    let place = since.and_then(|since| handle.shown().ring().place_behind(since));
+    let place = since.and_then(|since| {
+        let last = lock(&handle.feed().0.last);
+        last.ring.place_behind(since)
+    });
     let reader = Reader {
         place,
         known: since.unwrap_or(0),
     };
     let changes = stream::unfold((handle, reader), |(handle, mut reader)| async move {
+        let feed = handle.feed().clone();
         // Why the node takes part no longer is nothing that has changed.
-        let next = handle.until(|shown| reader.next(shown)).await.ok()?;
+        let next = handle.until(|| reader.next(&feed)).await.ok()?;
         Some((next, (handle, reader)))
     });
-    let told = changes.map(move |(version, next)| match next {
-        Next::Change(made) => (Version(version), change(made)),
-        Next::Reset(state) => (Version(version), reset(state)),
+    let told = changes.map(|(version, next)| match next {
+        Next::Change(made) => (Version(version), C::change(made)),
+        Next::Reset(state) => (Version(version), C::reset(C::view(state))),
     });
     told.boxed()
 }
@@ -151,8 +201,9 @@ enum Next<S: State> {
 
 impl Reader {
     /// What comes next, if there is something.
-    fn next<S: State>(&mut self, shown: &Shown<S, S::Change>) -> Option<(u64, Next<S>)> {
-        let ring = shown.ring();
+    fn next<S: State>(&mut self, feed: &Feed<S, S::Change>) -> Option<(u64, Next<S>)> {
+        let last = lock(&feed.0.last);
+        let ring = &last.ring;
         let mut place = self.place;
         while let Some(at) = place {
             match ring.at(at) {
@@ -169,8 +220,7 @@ impl Reader {
         }
         let (end, version) = ring.end();
         (self.place, self.known) = (Some(end), version);
-        // Under the lock of the ring it is what the ring ends with.
-        Some((version, Next::Reset(shown.load_full())))
+        Some((version, Next::Reset(last.state.clone())))
     }
 }
 

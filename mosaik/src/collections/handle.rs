@@ -3,66 +3,82 @@
 use std::{fmt, pin::pin, sync::Arc};
 
 use super::{
-    state::State,
-    store::{One, Shown, Store, WRITE},
+    feed::Feed,
+    place::Place,
+    state::{State, stamp::Origin},
+    store::Store,
 };
-use crate::groups::{Group, GroupError, Groups, Options, number};
+use crate::groups::GroupError;
 
 /// A collection of a store: where it is shown, and how it is written to. Clones are the same collection.
-pub(super) struct Handle<S, C> {
-    group: Group<()>,
-    shown: Shown<S, C>,
+pub struct Handle<S, C> {
+    store: Store,
+    /// Its place in the list that the store consists of.
+    index: usize,
+    feed: Feed<S, C>,
     /// The number of the command that writes to it.
     write: u64,
 }
 
 impl<S: State> Handle<S, S::Change> {
-    /// The only collection of its store.
-    fn alone(group: &Group<Store<One<S>>>) -> Self {
+    /// The collection at `index` of a store, which the command numbered `write` writes to.
+    pub(super) fn new(store: Store, index: usize, feed: Feed<S, S::Change>, write: u64) -> Self {
         Self {
-            shown: group.beside(Store::shown),
-            group: group.without_state(),
-            write: number(WRITE),
+            store,
+            index,
+            feed,
+            write,
         }
     }
 
-    /// Where it is shown.
-    pub(super) fn shown(&self) -> &Shown<S, S::Change> {
-        &self.shown
+    /// Where its changes are told.
+    pub(super) fn feed(&self) -> &Feed<S, S::Change> {
+        &self.feed
     }
 
-    /// The group of its store.
-    pub(super) fn group(&self) -> &Group<()> {
-        &self.group
+    /// Its place in the list that the store consists of.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The number of the command that writes to it.
+    pub(super) fn number(&self) -> u64 {
+        self.write
     }
 
     /// What `look` makes of the collection as this node has it, at once.
     pub(super) fn look<T>(&self, look: impl FnOnce(&S) -> T) -> T {
-        look(&self.shown.load())
+        look(self.place().load().state(self.index))
+    }
+
+    /// The same, told whose stamps are in it.
+    pub(super) fn look_at<T>(&self, look: impl FnOnce(&S, Origin) -> T) -> T {
+        let shot = self.place().load();
+        look(shot.state(self.index), shot.origin)
     }
 
     /// The collection as this node has it, to be kept.
     pub(super) fn view(&self) -> Arc<S> {
-        self.shown.load_full()
+        self.place().load().keep(self.index)
     }
 
-    /// Waits until `look` finds something in what is shown.
+    /// Waits until `look` finds something, which it may do whenever something is shown.
     ///
     /// # Errors
     /// Why there is nothing to wait for, once this node takes part in the store no longer.
     pub(super) async fn until<T>(
         &self,
-        mut look: impl FnMut(&Shown<S, S::Change>) -> Option<T>,
+        mut look: impl FnMut() -> Option<T>,
     ) -> Result<T, GroupError> {
         // Mostly it is there, and nothing has to be waited for.
-        if let Some(found) = look(&self.shown) {
+        if let Some(found) = look() {
             return Ok(found);
         }
-        let mut news = self.shown.news();
-        let mut closed = pin!(self.group.when().closed());
+        let mut news = self.place().news();
+        let mut closed = pin!(self.store.when().closed());
         loop {
             news.mark_unchanged();
-            if let Some(found) = look(&self.shown) {
+            if let Some(found) = look() {
                 return Ok(found);
             }
             tokio::select! {
@@ -70,7 +86,7 @@ impl<S: State> Handle<S, S::Change> {
                 Ok(()) = news.changed() => {}
                 _ = &mut closed => {
                     // The reason is what every call is told.
-                    let told = self.group.read(|()| ()).await;
+                    let told = self.store.refresh().await;
                     return Err(told.err().unwrap_or(GroupError::Closed));
                 }
             }
@@ -85,7 +101,8 @@ impl<S: State> Handle<S, S::Change> {
     ) -> impl Future<Output = Result<T, GroupError>> + Send + use<S, T> {
         let may = |len| may_be_sent::<S>(write, len);
         let applied = self
-            .group
+            .store
+            .group()
             .call_if::<S::Write, S::Answer>(self.write, write, &may);
         async move {
             let answered = answer(applied.await?);
@@ -95,11 +112,23 @@ impl<S: State> Handle<S, S::Change> {
     }
 }
 
+impl<S, C> Handle<S, C> {
+    /// The store that it belongs to.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn place(&self) -> &Place {
+        self.store.place()
+    }
+}
+
 impl<S, C> Clone for Handle<S, C> {
     fn clone(&self) -> Self {
         Self {
-            group: self.group.clone(),
-            shown: self.shown.clone(),
+            store: self.store.clone(),
+            index: self.index,
+            feed: self.feed.clone(),
             write: self.write,
         }
     }
@@ -107,7 +136,7 @@ impl<S, C> Clone for Handle<S, C> {
 
 impl<S, C> fmt::Debug for Handle<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.group.fmt(f)
+        self.store.fmt(f)
     }
 }
 
@@ -115,7 +144,7 @@ impl<S, C> fmt::Debug for Handle<S, C> {
 const MAX_ITEM: usize = 4 * 1024 * 1024 - 1024;
 
 /// Whether a write of so many bytes may be sent: what could be put and never be taken out may not.
-fn may_be_sent<S: State>(write: &S::Write, len: usize) -> Result<(), GroupError> {
+pub(super) fn may_be_sent<S: State>(write: &S::Write, len: usize) -> Result<(), GroupError> {
     if len <= MAX_ITEM {
         return Ok(());
     }
@@ -130,23 +159,12 @@ fn may_be_sent<S: State>(write: &S::Write, len: usize) -> Result<(), GroupError>
     })
 }
 
-/// Takes part in the store of one collection.
-pub(super) fn enter<S: State>(
-    groups: &Groups,
-    name: String,
-    options: Options,
-    writer: bool,
-) -> Handle<S, S::Change> {
-    let builder = groups.of::<Store<One<S>>>(name).options(options);
-    Handle::alone(&match writer {
-        true => builder.join(),
-        false => builder.observe(),
-    })
-}
-
-/// What all collections have in common: how their handles are got, and what they say of the store.
+/// What all collections have in common: how their handles are got, and what they belong to.
 macro_rules! collection {
-    ($Type:ident<$($T:ident: $Bound:ident),+>, $Writer:ident, $Reader:ident, $what:literal) => {
+    (
+        $Type:ident<$($T:ident: $Bound:ident),+>, $State:ty,
+        $Writer:ident, $Reader:ident, $View:ident, $Transaction:ident, $Change:ty, $what:literal
+    ) => {
         impl<$($T: $Bound),+> $Type<$($T),+> {
             #[doc = concat!("A handle that reads and writes ", $what, " of this name, in a store of its own with")]
             /// default options. This node is a member of the store's group, and votes if chosen. Once it follows
@@ -169,63 +187,97 @@ macro_rules! collection {
                 network: &impl AsRef<Groups>,
                 name: impl Into<String>,
             ) -> Builder<$Writer<$($T),+>, $Reader<$($T),+>> {
-                Builder::new(
-                    network.as_ref(),
-                    name.into(),
-                    |groups, name, options| $Writer($Reader(enter(groups, name, options, true))),
-                    |groups, name, options| $Reader(enter(groups, name, options, false)),
-                )
+                Builder::alone::<Self>(network.as_ref(), name.into())
+            }
+        }
+
+        impl<$($T),+> Collection for $Type<$($T),+> {
+            type Writer = $Writer<$($T),+>;
+            type Reader = $Reader<$($T),+>;
+            type View = $View<$($T),+>;
+            type Transaction = $Transaction<$($T),+>;
+            type Change = $Change;
+        }
+
+        impl<$($T: $Bound),+> Stored for $Type<$($T),+> {
+            type State = $State;
+
+            fn reader(handle: Handle<$State, <$State as State>::Change>) -> Self::Reader {
+                $Reader(handle)
+            }
+
+            fn writer(reader: Self::Reader) -> Self::Writer {
+                $Writer(reader)
+            }
+
+            fn view(state: Arc<$State>) -> Self::View {
+                $View(state)
+            }
+
+            fn change(change: <$State as State>::Change) -> $Change {
+                <$Change>::of(change)
+            }
+
+            fn reset(view: Self::View) -> $Change {
+                <$Change>::reset(view)
+            }
+
+            fn begin(draft: Draft<$State, <$State as State>::Read>) -> Self::Transaction {
+                $Transaction::new(draft)
+            }
+
+            fn end(transaction: Self::Transaction) -> Draft<$State, <$State as State>::Read> {
+                transaction.draft
             }
         }
 
         impl<$($T: $Bound),+> $Reader<$($T),+> {
-            /// The name of the store.
-            pub fn name(&self) -> &str {
-                self.0.group().name()
+            #[doc = concat!("What this node has of ", $what, " now, to be looked at for as long as is wanted, without any")]
+            /// copy.
+            pub fn view(&self) -> $View<$($T),+> {
+                $View(self.0.view())
             }
 
-            /// The version of the store here: the index of the last entry of its log that was applied. What a write
-            /// has done shows in the versions from its acknowledgement on.
-            pub fn version(&self) -> Version {
-                self.0.group().version()
+            #[doc = concat!("What happens to ", $what, " on this node, each change with the version that it belongs to.")]
+            /// It begins with all there is, as a `Reset`, and ends once this node takes part in the store no longer.
+            ///
+            /// The node holds the last 4096 changes. Whoever is further behind gets a `Reset` next.
+            pub fn changes(&self) -> BoxStream<'static, (Version, $Change)> {
+                feed::<$Type<$($T),+>>(self.0.clone(), None)
             }
 
-            /// States of the store that can be waited for.
-            pub fn when(&self) -> When {
-                self.0.group().when()
+            /// The same, but from behind the changes of `version`, if this node holds all that came after: it does from
+            /// the first call of [`changes`](Self::changes) on.
+            pub fn changes_since(
+                &self,
+                version: Version,
+            ) -> BoxStream<'static, (Version, $Change)> {
+                feed::<$Type<$($T),+>>(self.0.clone(), Some(version))
             }
+        }
 
-            /// Whether writes can be applied, as far as this node knows.
-            pub fn is_online(&self) -> bool {
-                self.0.group().is_online()
-            }
-
-            /// What the store waits for, if it is not online, and how it is doing.
-            pub fn explain(&self) -> GroupExplanation {
-                self.0.group().explain()
-            }
-
-            /// What happens to the store's group from now on.
-            pub fn events(&self) -> Events {
-                self.0.group().events()
-            }
-
-            /// Waits until this node has everything that was acknowledged, to anybody, before this was called: what
-            /// is read then is linearizable. Costs a round to the leader, which many share.
+        impl<$($T: $Bound),+> $Writer<$($T),+> {
+            #[doc = concat!("Reads and writes ", $what, " as if nobody else did meanwhile: all that `body` writes is")]
+            /// applied together, and only if what it has read is still the same then; else `body` is called again.
+            /// Returns what it returns; with `None` or an `Err` from it nothing is written, and `None` is returned.
+            ///
+            /// See [`transaction`](super::transaction) for what counts as read.
             ///
             /// # Errors
-            /// See [`GroupError`].
-            pub fn refresh(
+            /// [`GroupError::Contended`] if others were faster again and again until the store's `command_timeout`:
+            /// nothing was written. Else see [`GroupError`]; after [`GroupError::Timeout`] the writes are still under
+            /// way.
+            pub fn transaction<F, O>(
                 &self,
-            ) -> impl Future<Output = Result<(), GroupError>> + Send + use<$($T),+> {
-                let group = self.0.group().clone();
-                async move { group.read(|()| ()).await }
-            }
-
-            /// Leaves the store for good, with all its handles of this node: see [`Group::leave`](crate::Group::leave).
-            pub fn leave(&self) -> impl Future<Output = ()> + Send + use<$($T),+> {
-                let group = self.0.group().clone();
-                async move { group.leave().await }
+                mut body: F,
+            ) -> impl Future<Output = Result<Option<O::Value>, GroupError>> + Send + use<$($T),+, F, O>
+            where
+                F: FnMut(&mut $Transaction<$($T),+>) -> O + Send,
+                O: Outcome,
+            {
+                transact_alone::<$Type<$($T),+>, _>(self.0.0.clone(), move |transaction| {
+                    body(transaction).value()
+                })
             }
         }
 
@@ -234,6 +286,14 @@ macro_rules! collection {
 
             fn deref(&self) -> &Self::Target {
                 &self.0
+            }
+        }
+
+        impl<$($T),+> Deref for $Reader<$($T),+> {
+            type Target = Store;
+
+            fn deref(&self) -> &Store {
+                self.0.store()
             }
         }
 

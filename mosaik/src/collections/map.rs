@@ -12,16 +12,20 @@ use futures::{FutureExt as _, future::BoxFuture, stream::BoxStream};
 use super::{
     Builder, Key, Value,
     feed::feed,
-    handle::{Handle, collection, enter},
+    handle::{Handle, collection},
+    list::{Collection, Stored},
+    state::State,
     state::{
         exchange::{self, Exchanged, Settled},
         map::{self as state, MapState, MapWrite, MapWrote, SortedMapState},
         shared::Shared,
-        stamp::Stamp,
+        stamp::Mark,
         table::Span,
     },
+    store::Store,
+    transaction::{Draft, MapTransaction, Outcome, SortedMapTransaction, transact_alone},
 };
-use crate::groups::{Events, GroupError, GroupExplanation, Groups, Version, When};
+use crate::groups::{GroupError, Groups, Version};
 
 /// A replicated map, beside [`HashMap`](std::collections::HashMap): values by key, in no order.
 ///
@@ -36,7 +40,7 @@ use crate::groups::{Events, GroupError, GroupExplanation, Groups, Version, When}
 /// | `extend`, `remove_many` | O(items) | the items, one entry |
 /// | `remove_range`, `retain_range` | O(length of the map) | two keys |
 /// | `clear` | O(1) | nothing |
-/// | `entries` | O(n log n) | nothing |
+/// | `iter`, `keys`, `values` | O(n) | nothing |
 ///
 /// # Example
 /// ```no_run
@@ -128,6 +132,10 @@ pub enum MapChange<K, V, W = MapView<K, V>> {
 }
 
 impl<K, V: Clone, W> MapChange<K, V, W> {
+    fn reset(view: W) -> Self {
+        Self::Reset(view)
+    }
+
     fn of(change: state::MapChange<K, V>) -> Self {
         let owned = |value: Shared<V>| value.value().clone();
         match change {
@@ -149,8 +157,15 @@ impl<K, V: Clone, W> MapChange<K, V, W> {
     }
 }
 
-collection!(Map<K: Key, V: Value>, MapWriter, MapReader, "the map");
-collection!(SortedMap<K: Key, V: Value>, SortedMapWriter, SortedMapReader, "the sorted map");
+collection!(
+    Map<K: Key, V: Value>, MapState<K, V>,
+    MapWriter, MapReader, MapView, MapTransaction, MapChange<K, V>, "the map"
+);
+collection!(
+    SortedMap<K: Key, V: Value>, SortedMapState<K, V>,
+    SortedMapWriter, SortedMapReader, SortedMapView, SortedMapTransaction,
+    MapChange<K, V, SortedMapView<K, V>>, "the sorted map"
+);
 
 /// What both kinds of maps do alike.
 macro_rules! map {
@@ -177,43 +192,25 @@ macro_rules! map {
                 self.len() == 0
             }
 
-            /// The map as it is now, to be looked at for as long as is wanted, without any copy.
-            pub fn view(&self) -> $View<K, V> {
-                $View(self.0.view())
+            /// All entries, in the map's own order; clones. See [`view`](Self::view) for what borrows, and for other
+            /// orders.
+            pub fn iter(&self) -> std::vec::IntoIter<(K, V)> {
+                self.collect(|(key, value)| (key.clone(), value.clone()))
             }
 
-            /// What happens to the map on this node, each change with the version that it belongs to. It begins with
-            /// the map as it is, as a [`Reset`](MapChange::Reset), and ends once this node takes part no longer.
-            ///
-            /// The node holds the last 4096 changes. Whoever is further behind gets a `Reset` next.
-            pub fn changes(&self) -> BoxStream<'static, (Version, MapChange<K, V, $View<K, V>>)> {
-                self.feed(None)
+            /// All keys, in the map's own order; clones.
+            pub fn keys(&self) -> std::vec::IntoIter<K> {
+                self.collect(|(key, _)| key.clone())
             }
 
-            /// The same, but from behind the changes of `version`, if this node holds all that came after: once the
-            /// first feed of the map is open, it does.
-            pub fn changes_since(
-                &self,
-                version: Version,
-            ) -> BoxStream<'static, (Version, MapChange<K, V, $View<K, V>>)> {
-                self.feed(Some(version))
+            /// All values, in the order of [`keys`](Self::keys); clones.
+            pub fn values(&self) -> std::vec::IntoIter<V> {
+                self.collect(|(_, value)| value.clone())
             }
 
-            fn feed(
-                &self,
-                since: Option<Version>,
-            ) -> BoxStream<'static, (Version, MapChange<K, V, $View<K, V>>)> {
-                feed(self.0.clone(), since, MapChange::of, |map| {
-                    MapChange::Reset($View(map))
-                })
-            }
-
-            /// All entries, by ascending key; clones. See [`view`](Self::view) for what borrows.
-            pub fn entries(&self) -> Vec<(K, V)> {
-                let view = self.view();
-                view.ascending()
-                    .map(|(key, value)| (key.clone(), value.clone()))
-                    .collect()
+            fn collect<T>(&self, item: impl Fn((&K, &V)) -> T) -> std::vec::IntoIter<T> {
+                let items: Vec<T> = self.view().iter().map(item).collect();
+                items.into_iter()
             }
         }
 
@@ -268,12 +265,13 @@ macro_rules! map {
             where
                 V: PartialEq,
             {
-                let mut guess = self.0.0.look(|map| exchange::guess(map.get(&key), current));
+                let guess = |map: &_, origin| exchange::guess(MapState::get(map, &key), origin, current);
+                let mut guess = self.0.0.look_at(guess);
                 loop {
                     let exchanged = self.exchange(&key, guess, &new);
                     match exchange::settle(exchanged.await?, current) {
                         Settled::Done(outcome) => return Ok(outcome),
-                        Settled::Again(stamp) => guess = Some(stamp),
+                        Settled::Again(mark) => guess = Some(mark),
                     }
                 }
             }
@@ -300,14 +298,15 @@ macro_rules! map {
                 key: K,
                 mut update: impl FnMut(Option<&V>) -> Option<V> + Send,
             ) -> Result<Option<V>, GroupError> {
-                let seen = self.0.0.look(|map| map.get(&key).cloned());
-                let mut stamp = seen.as_ref().map(Shared::stamp);
-                let mut new = update(seen.as_ref().map(Shared::value));
-                drop(seen);
+                let (mut seen, mut new) = self.0.0.look_at(|map, origin| {
+                    let value = map.get(&key);
+                    let mark = exchange::mark(value, origin);
+                    (mark, update(value.map(Shared::value)))
+                });
                 loop {
                     let write = MapWrite::CompareExchange {
                         key: key.clone(),
-                        current: stamp,
+                        current: seen,
                         new: new.clone(),
                     };
                     let exchanged = self.0.0.write(&write, |answer| match answer {
@@ -317,7 +316,7 @@ macro_rules! map {
                     match exchanged.await? {
                         Ok(_) => return Ok(new),
                         Err(actual) => {
-                            stamp = actual.as_ref().map(|(stamp, _)| *stamp);
+                            seen = actual.as_ref().map(|(mark, _)| *mark);
                             new = update(actual.as_ref().map(|(_, value)| value));
                         }
                     }
@@ -381,7 +380,7 @@ macro_rules! map {
             fn exchange(
                 &self,
                 key: &K,
-                current: Option<Stamp>,
+                current: Option<Mark>,
                 new: &Option<V>,
             ) -> impl Future<Output = Result<Exchanged<V>, GroupError>> + Send + use<K, V> {
                 let (key, new) = (key.clone(), new.clone());

@@ -18,34 +18,45 @@
 //! # What is promised
 //! A write that is acknowledged is never lost, undone or applied twice, as far as
 //! [groups](crate::groups#what-is-promised) promise it, and shows in every read on its node from then on. A read on
-//! another node may miss it; after [`refresh`](MapReader::refresh) it does not. What a node reads goes back only
+//! another node may miss it; after [`refresh`](Store::refresh) it does not. What a node reads goes back only
 //! where its group does: when that is founded anew after its quorum was lost, or begins on this node without its log.
 
 mod builder;
 mod cell;
+mod declared;
 mod feed;
 mod handle;
+mod list;
 mod map;
 mod once;
+mod place;
 mod queue;
+mod replica;
 mod set;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "transactions are to use what is left")
-)]
 mod state;
+mod states;
 mod store;
 #[cfg(test)]
 mod tests;
+pub mod transaction;
 mod vec;
 
 pub use builder::Builder;
-pub use cell::{Cell, CellChange, CellReader, CellWriter};
+pub use cell::{Cell, CellChange, CellReader, CellView, CellWriter};
+pub use declared::Replicated;
+pub(crate) use declared::layout_of;
+#[doc(hidden)]
+pub use declared::{
+    DeclaredCollections, DeclaredStore, Entered, builder_of_one, transaction_of, views_of,
+};
+#[doc(hidden)]
+pub use list::Stored;
+pub use list::{Collection, Reader, Transaction, View, Writer};
 pub use map::{
     Map, MapChange, MapReader, MapView, MapWriter, SortedMap, SortedMapReader, SortedMapView,
     SortedMapWriter,
 };
-pub use once::{Once, OnceReader, OnceWriter};
+pub use once::{Once, OnceChange, OnceReader, OnceView, OnceWriter};
 pub use queue::{
     Inserted, PriorityQueue, PriorityQueueChange, PriorityQueueReader, PriorityQueueView,
     PriorityQueueWriter,
@@ -56,4 +67,5 @@ pub use state::{
     queue::{End, Limit},
     vec::OutOfBounds,
 };
+pub use store::Store;
 pub use vec::{Vec, VecChange, VecReader, VecView, VecWriter};

@@ -12,11 +12,15 @@ use futures::{FutureExt as _, future::BoxFuture, stream::BoxStream};
 use super::{
     Builder, Key, Value,
     feed::feed,
-    handle::{Handle, collection, enter},
+    handle::{Handle, collection},
+    list::{Collection, Stored},
     map::span,
+    state::State,
     state::queue::{End, Limit, QueueChange, QueueState, QueueWrite, QueueWrote, Queued},
+    store::Store,
+    transaction::{Draft, Outcome, PriorityQueueTransaction, transact_alone},
 };
-use crate::groups::{Events, GroupError, GroupExplanation, Groups, Version, When};
+use crate::groups::{GroupError, Groups, Version};
 
 /// A replicated priority queue, beside [`BinaryHeap`](std::collections::BinaryHeap): items with a priority, a key and a
 /// value, which can be taken from both ends, and found and changed by their keys.
@@ -121,6 +125,10 @@ pub enum PriorityQueueChange<P, K, V, W = PriorityQueueView<P, K, V>> {
 }
 
 impl<P: Clone, K: Clone, V: Clone, W> PriorityQueueChange<P, K, V, W> {
+    fn reset(view: W) -> Self {
+        Self::Reset(view)
+    }
+
     fn of(change: QueueChange<P, K, V>) -> Self {
         match change {
             QueueChange::Inserted(item) => {
@@ -162,10 +170,9 @@ impl<P: Clone, K: Clone, V: Clone, W> PriorityQueueChange<P, K, V, W> {
 }
 
 collection!(
-    PriorityQueue<P: Key, K: Key, V: Value>,
-    PriorityQueueWriter,
-    PriorityQueueReader,
-    "the queue"
+    PriorityQueue<P: Key, K: Key, V: Value>, QueueState<P, K, V>,
+    PriorityQueueWriter, PriorityQueueReader, PriorityQueueView, PriorityQueueTransaction,
+    PriorityQueueChange<P, K, V>, "the queue"
 );
 
 impl<P: Key, K: Key, V: Value> PriorityQueueReader<P, K, V> {
@@ -192,6 +199,19 @@ impl<P: Key, K: Key, V: Value> PriorityQueueReader<P, K, V> {
         self.0.look(|queue| queue.peek(End::Max).map(cloned))
     }
 
+    /// All items in the order in which [`pop_min`](PriorityQueueWriter::pop_min) takes them; clones. See
+    /// [`view`](Self::view) for what borrows.
+    pub fn ascending(&self) -> std::vec::IntoIter<(P, K, V)> {
+        let items: Vec<_> = self.0.view().ascending().map(cloned).collect();
+        items.into_iter()
+    }
+
+    /// All items in the order in which [`pop_max`](PriorityQueueWriter::pop_max) takes them; clones.
+    pub fn descending(&self) -> std::vec::IntoIter<(P, K, V)> {
+        let items: Vec<_> = self.0.view().descending().map(cloned).collect();
+        items.into_iter()
+    }
+
     /// Number of items.
     pub fn len(&self) -> usize {
         self.0.look(QueueState::len)
@@ -205,37 +225,6 @@ impl<P: Key, K: Key, V: Value> PriorityQueueReader<P, K, V> {
     /// How many items there may be, and which have to go, if there is a limit.
     pub fn limit(&self) -> Option<Limit> {
         self.0.look(QueueState::limit)
-    }
-
-    /// What happens to the queue on this node, each change with the version that it belongs to. It begins with the
-    /// queue as it is, as a [`Reset`](PriorityQueueChange::Reset), and ends once this node takes part no longer.
-    ///
-    /// The node holds the last 4096 changes. Whoever is further behind gets a `Reset` next.
-    pub fn changes(&self) -> BoxStream<'static, (Version, PriorityQueueChange<P, K, V>)> {
-        self.feed(None)
-    }
-
-    /// The same, but from behind the changes of `version`, if this node holds all that came after: once the first feed
-    /// of the queue is open, it does.
-    pub fn changes_since(
-        &self,
-        version: Version,
-    ) -> BoxStream<'static, (Version, PriorityQueueChange<P, K, V>)> {
-        self.feed(Some(version))
-    }
-
-    fn feed(
-        &self,
-        since: Option<Version>,
-    ) -> BoxStream<'static, (Version, PriorityQueueChange<P, K, V>)> {
-        feed(self.0.clone(), since, PriorityQueueChange::of, |queue| {
-            PriorityQueueChange::Reset(PriorityQueueView(queue))
-        })
-    }
-
-    /// The queue as it is now, to be looked at for as long as is wanted, without any copy.
-    pub fn view(&self) -> PriorityQueueView<P, K, V> {
-        PriorityQueueView(self.0.view())
     }
 }
 

@@ -12,11 +12,15 @@ use futures::{FutureExt as _, future::BoxFuture, stream::BoxStream};
 use super::{
     Builder, Key,
     feed::feed,
-    handle::{Handle, collection, enter},
+    handle::{Handle, collection},
+    list::{Collection, Stored},
     map::span,
+    state::State,
     state::set::{self as state, SetState, SetWrite, SetWrote},
+    store::Store,
+    transaction::{Draft, Outcome, SetTransaction, transact_alone},
 };
-use crate::groups::{Events, GroupError, GroupExplanation, Groups, Version, When};
+use crate::groups::{GroupError, Groups, Version};
 
 /// A replicated set, beside [`HashSet`](std::collections::HashSet): elements in no order, each once.
 ///
@@ -73,6 +77,10 @@ pub enum SetChange<T, W = SetView<T>> {
 }
 
 impl<T, W> SetChange<T, W> {
+    fn reset(view: W) -> Self {
+        Self::Reset(view)
+    }
+
     fn of(change: state::SetChange<T>) -> Self {
         match change {
             state::SetChange::Inserted(element) => Self::Inserted(element),
@@ -82,7 +90,10 @@ impl<T, W> SetChange<T, W> {
     }
 }
 
-collection!(Set<T: Key>, SetWriter, SetReader, "the set");
+collection!(
+    Set<T: Key>, SetState<T>,
+    SetWriter, SetReader, SetView, SetTransaction, SetChange<T>, "the set"
+);
 
 impl<T: Key> SetReader<T> {
     /// Whether an element is there.
@@ -100,34 +111,10 @@ impl<T: Key> SetReader<T> {
         self.len() == 0
     }
 
-    /// The set as it is now, to be looked at for as long as is wanted, without any copy.
-    pub fn view(&self) -> SetView<T> {
-        SetView(self.0.view())
-    }
-
-    /// What happens to the set on this node, each change with the version that it belongs to. It begins with the
-    /// set as it is, as a [`Reset`](SetChange::Reset), and ends once this node takes part no longer.
-    ///
-    /// The node holds the last 4096 changes. Whoever is further behind gets a `Reset` next.
-    pub fn changes(&self) -> BoxStream<'static, (Version, SetChange<T>)> {
-        self.feed(None)
-    }
-
-    /// The same, but from behind the changes of `version`, if this node holds all that came after: once the first feed
-    /// of the set is open, it does.
-    pub fn changes_since(&self, version: Version) -> BoxStream<'static, (Version, SetChange<T>)> {
-        self.feed(Some(version))
-    }
-
-    fn feed(&self, since: Option<Version>) -> BoxStream<'static, (Version, SetChange<T>)> {
-        feed(self.0.clone(), since, SetChange::of, |set| {
-            SetChange::Reset(SetView(set))
-        })
-    }
-
-    /// All elements, ascending; clones. See [`view`](Self::view) for what borrows.
-    pub fn elements(&self) -> Vec<T> {
-        self.view().ascending().cloned().collect()
+    /// All elements, in no order; clones. See [`view`](Self::view) for what borrows, and for their order.
+    pub fn iter(&self) -> std::vec::IntoIter<T> {
+        let elements: Vec<T> = self.view().iter().cloned().collect();
+        elements.into_iter()
     }
 }
 

@@ -1,35 +1,60 @@
 //! Stores, without a network.
 
-use crate::{
-    collections::{
-        state::{
-            State as _,
-            changes::Changes,
-            map::{MapChange, MapState, MapWrite},
-            stamp::Stamps,
-        },
-        store::{One, Shown, Store, WRITE},
+use std::sync::Arc;
+
+use super::{
+    place::Place,
+    replica::{Alone, Layout, Replica, TRANSACTION, WRITE},
+    state::{
+        State,
+        changes::Changes,
+        map::{MapState, MapWrite},
+        stamp::{Origin, Stamps},
+        vec::{VecState, VecWrite},
     },
+    transaction::{Draft, Proposal},
+};
+use crate::{
+    declare::{Schema, SchemaSource},
     groups::{Application, Ctx, Reply, number},
     wire,
 };
 
 type Prices = MapState<String, u64>;
-type PriceStore = Store<One<Prices>>;
+type PriceStore = Replica<Alone<Prices>>;
 
-fn insert(store: &mut PriceStore, ctx: &Ctx, key: &str, price: u64) {
-    let mut command = number(WRITE).to_le_bytes().to_vec();
-    command.extend(wire::encode(&MapWrite::Insert(key.to_owned(), price)).unwrap());
-    let (write, rest) = PriceStore::decode(&command).unwrap();
-    assert!(rest.is_empty());
-    store.run(ctx, write, &mut Reply::default()).unwrap();
+/// Two collections.
+struct Market;
+
+impl Layout for Market {
+    type States = (Prices, (VecState<u64>, ()));
+
+    const WRITES: &'static [&'static str] = &["prices.write", "trades.write"];
+
+    fn schema() -> SchemaSource {
+        SchemaSource::Traced(Schema::trace::<Vec<u64>>)
+    }
 }
 
-fn price(shown: &Shown<Prices, MapChange<String, u64>>, key: &str) -> Option<u64> {
-    shown
-        .load()
-        .get(&key.to_owned())
-        .map(|price| *price.value())
+/// Applies a command; returns what it answers.
+fn apply<L: Layout>(store: &mut Replica<L>, ctx: &Ctx, name: &str, arguments: &[u8]) -> Vec<u8> {
+    let command = [&number(name).to_le_bytes(), arguments].concat();
+    let (operation, rest) = Replica::<L>::decode(&command).unwrap();
+    assert!(rest.is_empty());
+    let mut reply = Reply::default();
+    store.run(ctx, operation, &mut reply).unwrap();
+    reply.bytes().to_vec()
+}
+
+fn insert<L: Layout>(store: &mut Replica<L>, ctx: &Ctx, key: &str, price: u64) {
+    let write = wire::encode(&MapWrite::Insert(key.to_owned(), price)).unwrap();
+    apply(store, ctx, L::WRITES[0], &write);
+}
+
+fn price(place: &Place, key: &str) -> Option<u64> {
+    let shot = place.load();
+    let price = shot.state::<Prices>(0).get(&key.to_owned());
+    price.map(|price| *price.value())
 }
 
 #[test]
@@ -37,14 +62,15 @@ fn a_state_is_shown_when_its_entry_is_applied_and_whatever_takes_its_place() {
     let ctx = Ctx::example();
     let mut store = PriceStore::default();
     let shown = store.shown();
+    let place = shown.place();
     insert(&mut store, &ctx, "a", 1);
-    assert_eq!(price(&shown, "a"), None, "the entry is not applied yet");
+    assert_eq!(price(place, "a"), None, "the entry is not applied yet");
     store.publish(1);
-    let held = shown.load_full();
+    let held: Arc<Prices> = place.load().keep(0);
     insert(&mut store, &ctx, "a", 2);
     insert(&mut store, &ctx, "b", 3);
     store.publish(2);
-    assert_eq!(price(&shown, "a"), Some(2));
+    assert_eq!(price(place, "a"), Some(2));
     assert_eq!(*held.get(&"a".to_owned()).unwrap().value(), 1, "a snapshot");
 
     // Another state, of as many stamps, that comes from elsewhere.
@@ -56,9 +82,28 @@ fn a_state_is_shown_when_its_entry_is_applied_and_whatever_takes_its_place() {
     let mut restored = PriceStore::from_image(wire::decode(&encoded).unwrap());
     restored.succeed(&mut store);
     drop(store);
-    assert_eq!(price(&shown, "a"), Some(2), "nobody reads it yet");
+    assert_eq!(price(place, "a"), Some(2), "nobody reads it yet");
     restored.publish(3);
-    assert_eq!((price(&shown, "a"), price(&shown, "c")), (None, Some(4)));
+    assert_eq!((price(place, "a"), price(place, "c")), (None, Some(4)));
+}
+
+#[test]
+fn what_was_not_written_is_shown_as_it_was() {
+    let ctx = Ctx::example();
+    let mut store = Replica::<Market>::default();
+    let place = store.shown().place().clone();
+    let trade = wire::encode(&VecWrite::PushBack(7_u64)).unwrap();
+    apply(&mut store, &ctx, "trades.write", &trade);
+    insert(&mut store, &ctx, "a", 1);
+    store.publish(1);
+    let before = place.load_full();
+    insert(&mut store, &ctx, "a", 2);
+    store.publish(2);
+    let after = place.load_full();
+    assert_eq!((before.version, after.version), (1, 2));
+    let trades = |shot: &super::place::Shot| shot.keep::<VecState<u64>>(1);
+    assert!(Arc::ptr_eq(&trades(&before), &trades(&after)));
+    assert_eq!(trades(&after).len(), 1);
 }
 
 #[test]
@@ -66,26 +111,112 @@ fn a_state_with_stamps_that_were_never_given_out_is_refused() {
     let mut stamps = Stamps::default();
     let before = stamps.clone();
     let mut prices = Prices::default();
-    prices.write(
-        MapWrite::Insert("a".into(), 1),
-        &mut stamps,
-        &mut Changes::ignored(),
-    );
-    let encoded = |stamps: &Stamps| wire::encode(&(stamps, &prices)).unwrap();
+    let insert = MapWrite::Insert("a".into(), 1);
+    prices.write(insert, &mut stamps, &mut Changes::ignored());
+    let encoded = |stamps: &Stamps| wire::encode(&(stamps, (&prices, ()))).unwrap();
     let is_sound = |bytes: &[u8]| wire::decode::<<PriceStore as Application>::Image>(bytes).is_ok();
     assert!(is_sound(&encoded(&stamps)));
     assert!(!is_sound(&encoded(&before)));
 }
 
 #[test]
-fn a_store_has_the_interface_of_its_collection() {
+fn a_store_has_the_interface_of_its_collections() {
     let print = |interface: crate::groups::Interface| interface.fingerprint().unwrap();
-    assert_eq!(
-        print(PriceStore::interface()),
-        print(PriceStore::interface())
+    let prices = print(PriceStore::interface());
+    assert_eq!(prices, print(PriceStore::interface()));
+    assert_ne!(
+        prices,
+        print(Replica::<Alone<MapState<String, u32>>>::interface())
     );
-    let other = Store::<One<MapState<String, u32>>>::interface();
-    assert_ne!(print(PriceStore::interface()), print(other));
+    assert_ne!(prices, print(Replica::<Market>::interface()));
     let unknown = number("else").to_le_bytes();
     assert!(PriceStore::decode(&unknown).is_err());
+}
+
+/// A transaction that reads the price of `reads`, puts 10 in its place, and appends a trade.
+fn propose(place: &Place, reads: &str) -> Vec<u8> {
+    let shot = place.load();
+    let mut proposal = Proposal::new(&shot);
+    let mut prices = super::transaction::MapTransaction::new(Draft::new(shot.keep(0)));
+    prices.get(&reads.to_owned());
+    prices.insert(reads.to_owned(), 10_u64);
+    let mut trades = super::transaction::VecTransaction::new(Draft::new(shot.keep(1)));
+    trades.push_back(10_u64);
+    prices.draft.put(0, number("prices.write"), &mut proposal);
+    trades.draft.put(1, number("trades.write"), &mut proposal);
+    proposal.encode().unwrap()
+}
+
+#[test]
+fn a_transaction_is_applied_whole_if_what_it_read_is_still_there() {
+    let ctx = Ctx::example();
+    let mut store = Replica::<Market>::default();
+    let place = store.shown().place().clone();
+    insert(&mut store, &ctx, "a", 1);
+    store.publish(1);
+    let first = propose(&place, "a");
+    let (applied, refused) = (wire::encode(&true).unwrap(), wire::encode(&false).unwrap());
+    let trades = |store: &Replica<Market>| {
+        store.publish(9);
+        place.load().state::<VecState<u64>>(1).len()
+    };
+    // What it did not read does not matter.
+    insert(&mut store, &ctx, "b", 1);
+    assert_eq!(apply(&mut store, &ctx, TRANSACTION, &first), applied);
+    assert_eq!(
+        (price_after(&store, &place, "a"), trades(&store)),
+        (Some(10), 1)
+    );
+    // The same one again has read what is there no longer.
+    assert_eq!(apply(&mut store, &ctx, TRANSACTION, &first), refused);
+    assert_eq!(
+        (price_after(&store, &place, "a"), trades(&store)),
+        (Some(10), 1)
+    );
+}
+
+fn price_after(store: &Replica<Market>, place: &Place, key: &str) -> Option<u64> {
+    store.publish(9);
+    price(place, key)
+}
+
+#[test]
+fn a_transaction_of_another_charter_is_refused_and_can_be_tried_again() {
+    let (ctx, other) = (Ctx::example(), Ctx::example_of([8; 16]));
+    let mut store = Replica::<Market>::default();
+    let place = store.shown().place().clone();
+    insert(&mut store, &ctx, "a", 1);
+    store.publish(1);
+    let first = propose(&place, "a");
+    let (applied, refused) = (wire::encode(&true).unwrap(), wire::encode(&false).unwrap());
+    assert_eq!(apply(&mut store, &other, TRANSACTION, &first), refused);
+    store.publish(2);
+    assert_eq!(
+        place.load().origin,
+        Origin([8; 16]),
+        "it is shown to whoever tries again"
+    );
+    let again = propose(&place, "a");
+    assert_eq!(apply(&mut store, &other, TRANSACTION, &again), applied);
+}
+
+#[test]
+fn a_transaction_that_is_cut_or_of_unknown_collections_is_no_command() {
+    let store = Replica::<Market>::default();
+    let place = store.shown().place().clone();
+    let arguments = propose(&place, "a");
+    let command = [&number(TRANSACTION).to_le_bytes(), arguments.as_slice()].concat();
+    assert!(Replica::<Market>::decode(&command).is_ok());
+    for len in 0..command.len() {
+        assert!(Replica::<Market>::decode(&command[..len]).is_err(), "{len}");
+    }
+    assert!(
+        PriceStore::decode(&command).is_err(),
+        "it has one collection"
+    );
+    // More parts than there are bytes for.
+    let many = wire::encode(&(Origin::default(), u32::MAX)).unwrap();
+    let many = [&number(TRANSACTION).to_le_bytes(), many.as_slice()].concat();
+    assert!(Replica::<Market>::decode(&many).is_err());
+    assert_eq!(Alone::<Prices>::WRITES, [WRITE]);
 }

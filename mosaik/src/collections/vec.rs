@@ -12,13 +12,17 @@ use futures::{FutureExt as _, future::BoxFuture, stream::BoxStream};
 use super::{
     Builder, Value,
     feed::feed,
-    handle::{Handle, collection, enter},
+    handle::{Handle, collection},
+    list::{Collection, Stored},
+    state::State,
     state::{
         shared::Shared,
         vec::{self as state, OutOfBounds, VecState, VecWrite, VecWrote},
     },
+    store::Store,
+    transaction::{Draft, Outcome, VecTransaction, transact_alone},
 };
-use crate::groups::{Events, GroupError, GroupExplanation, Groups, Version, When};
+use crate::groups::{GroupError, Groups, Version};
 
 /// A replicated vector, beside [`Vec`](std::vec::Vec) and [`VecDeque`](std::collections::VecDeque): elements in a row,
 /// which both ends can grow and shrink.
@@ -35,7 +39,7 @@ use crate::groups::{Events, GroupError, GroupExplanation, Groups, Version, When}
 /// | `set`, `swap`, `truncate` | O(log n) | an index, and the element |
 /// | `insert`, `remove` | O(log n), but slow: 0.1 ms at 100,000 elements | an index, and the element |
 /// | `extend` | O(elements) | the elements, one entry |
-/// | `index_of`, `elements` | O(n) | nothing |
+/// | `index_of`, `iter` | O(n) | nothing |
 ///
 /// # Example
 /// ```no_run
@@ -99,6 +103,10 @@ pub enum VecChange<T, W = VecView<T>> {
 }
 
 impl<T: Clone, W> VecChange<T, W> {
+    fn reset(view: W) -> Self {
+        Self::Reset(view)
+    }
+
     fn of(change: state::VecChange<T>) -> Self {
         let owned = |value: Shared<T>| value.value().clone();
         // What is there fits into memory.
@@ -127,7 +135,10 @@ impl<T: Clone, W> VecChange<T, W> {
     }
 }
 
-collection!(Vec<T: Value>, VecWriter, VecReader, "the vector");
+collection!(
+    Vec<T: Value>, VecState<T>,
+    VecWriter, VecReader, VecView, VecTransaction, VecChange<T>, "the vector"
+);
 
 impl<T: Value> VecReader<T> {
     /// The element at an index; a clone.
@@ -163,34 +174,10 @@ impl<T: Value> VecReader<T> {
         self.0.look(|vec| index_of(vec, value))
     }
 
-    /// The vector as it is now, to be looked at for as long as is wanted, without any copy.
-    pub fn view(&self) -> VecView<T> {
-        VecView(self.0.view())
-    }
-
-    /// What happens to the vector on this node, each change with the version that it belongs to. It begins with the
-    /// vector as it is, as a [`Reset`](VecChange::Reset), and ends once this node takes part no longer.
-    ///
-    /// The node holds the last 4096 changes. Whoever is further behind gets a `Reset` next.
-    pub fn changes(&self) -> BoxStream<'static, (Version, VecChange<T>)> {
-        self.feed(None)
-    }
-
-    /// The same, but from behind the changes of `version`, if this node holds all that came after: once the first feed
-    /// of the vector is open, it does.
-    pub fn changes_since(&self, version: Version) -> BoxStream<'static, (Version, VecChange<T>)> {
-        self.feed(Some(version))
-    }
-
-    fn feed(&self, since: Option<Version>) -> BoxStream<'static, (Version, VecChange<T>)> {
-        feed(self.0.clone(), since, VecChange::of, |vec| {
-            VecChange::Reset(VecView(vec))
-        })
-    }
-
     /// All elements; clones. See [`view`](Self::view) for what borrows.
-    pub fn elements(&self) -> std::vec::Vec<T> {
-        self.view().iter().cloned().collect()
+    pub fn iter(&self) -> std::vec::IntoIter<T> {
+        let elements: std::vec::Vec<T> = self.view().iter().cloned().collect();
+        elements.into_iter()
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Submission {
     Generic(GenericDecl),
     /// The declaration of a group without parameters.
     Group(fn() -> GroupDecl),
+    /// The declaration of a store without parameters.
+    Store(fn() -> GroupDecl),
 }
 
 inventory::collect!(Submission);
@@ -37,6 +39,7 @@ static DECLARED: LazyLock<HashMap<Key, Declaration>> = LazyLock::new(|| {
         .filter_map(|submission| match submission {
             Submission::Topic(declaration) => Some(Declaration::Topic(declaration())),
             Submission::Group(declaration) => Some(Declaration::Group(declaration())),
+            Submission::Store(declaration) => Some(Declaration::Store(declaration())),
             Submission::Generic(_) => None,
         })
         .map(|decl| (key(&decl), decl))
@@ -72,7 +75,7 @@ pub fn generic_origin(type_name: &str) -> Option<&'static GenericDecl> {
     inventory::iter::<Submission>()
         .filter_map(|submission| match submission {
             Submission::Generic(decl) => Some(decl),
-            Submission::Topic(_) | Submission::Group(_) => None,
+            Submission::Topic(_) | Submission::Group(_) | Submission::Store(_) => None,
         })
         .find(|decl| decl.has_instance(type_name))
 }

@@ -149,14 +149,17 @@ pub enum Declaration {
     Topic(TopicDecl),
     /// A group, by `#[mosaik::group]`.
     Group(GroupDecl),
+    /// A store of collections, by `#[mosaik::replicated]`; the state of its group is the struct.
+    Store(GroupDecl),
 }
 
 impl Declaration {
-    /// `topic` or `group`.
+    /// `topic`, `group` or `store`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Topic(_) => "topic",
             Self::Group(_) => "group",
+            Self::Store(_) => "store",
         }
     }
 
@@ -164,7 +167,7 @@ impl Declaration {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Topic(topic) => topic.name,
-            Self::Group(group) => group.name,
+            Self::Group(group) | Self::Store(group) => group.name,
         }
     }
 
@@ -172,7 +175,7 @@ impl Declaration {
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Topic(topic) => topic.type_name,
-            Self::Group(group) => group.type_name,
+            Self::Group(group) | Self::Store(group) => group.type_name,
         }
     }
 
@@ -180,7 +183,7 @@ impl Declaration {
     pub fn type_id(&self) -> TypeId {
         match self {
             Self::Topic(topic) => topic.type_id,
-            Self::Group(group) => group.type_id,
+            Self::Group(group) | Self::Store(group) => group.type_id,
         }
     }
 
@@ -188,7 +191,7 @@ impl Declaration {
     pub fn location(&self) -> Location {
         match self {
             Self::Topic(topic) => topic.location,
-            Self::Group(group) => group.location,
+            Self::Group(group) | Self::Store(group) => group.location,
         }
     }
 
@@ -196,7 +199,7 @@ impl Declaration {
     pub fn schema(&self) -> SchemaSource {
         match self {
             Self::Topic(topic) => topic.schema,
-            Self::Group(group) => group.schema,
+            Self::Group(group) | Self::Store(group) => group.schema,
         }
     }
 }

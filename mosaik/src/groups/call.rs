@@ -128,6 +128,16 @@ impl Group<()> {
     ) -> impl Future<Output = Result<T, GroupError>> + Send + use<A, T> {
         self.caller().call_if(number, arguments, may)
     }
+
+    /// Applies one command, whose arguments are encoded already.
+    pub(crate) fn call_encoded<T: DeserializeOwned + Send + 'static>(
+        &self,
+        number: u64,
+        arguments: &[u8],
+    ) -> impl Future<Output = Result<T, GroupError>> + Send + use<T> {
+        let command = [&number.to_le_bytes(), arguments].concat();
+        self.caller().run(1, command.into(), decode_all)
+    }
 }
 
 calls!(Group);

@@ -159,7 +159,7 @@ fn unavailable(shared: &Shared) -> Unavailable {
 }
 
 /// The bytes, with an encoded value behind them.
-pub(super) fn append<T: serde::Serialize>(
+pub(crate) fn append<T: serde::Serialize>(
     bytes: Vec<u8>,
     value: &T,
 ) -> Result<Vec<u8>, GroupError> {

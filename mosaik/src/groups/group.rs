@@ -258,6 +258,11 @@ impl<M> Group<M> {
         }
     }
 
+    /// How long a command or query waits for its answer.
+    pub(crate) fn command_timeout(&self) -> Duration {
+        self.joined.options.command_timeout
+    }
+
     pub(super) fn caller(&self) -> Caller {
         Caller {
             shared: self.joined.shared.clone(),

@@ -560,6 +560,12 @@ pub struct GroupBuilder<M> {
 }
 
 impl<M: Application> GroupBuilder<M> {
+    /// Nobody may take part, for this reason.
+    pub(crate) fn refused(mut self, why: Refusal) -> Self {
+        self.refused = Some(why);
+        self
+    }
+
     /// All options at once.
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;

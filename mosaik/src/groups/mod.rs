@@ -74,4 +74,5 @@ pub use options::{Durability, Options, Preference};
 pub use pending::Pending;
 pub use status::GroupExplanation;
 
+pub(crate) use caller::append;
 pub(crate) use handle::Config;

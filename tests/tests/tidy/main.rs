@@ -48,7 +48,7 @@ const DIRECTION: [(&str, &str); 16] = [
         "cli",
         "id wire rt transport discovery tickets declare streams groups collections explain network metrics",
     ),
-    ("__private", "tickets declare groups"),
+    ("__private", "tickets declare groups collections"),
 ];
 
 /// What a `proto` may use besides its sibling protos and std.

@@ -8,18 +8,18 @@ use super::{
     codec::{Newest, Unsound},
     exchange::{self, Exchanged},
     shared::Shared,
-    stamp::{Stamp, Stamps},
+    stamp::{Mark, Stamp, Stamps},
 };
 
 /// One value, or none.
 #[derive(Clone, Debug)]
-pub(crate) struct CellState<T> {
+pub struct CellState<T> {
     value: Option<Shared<T>>,
 }
 
 /// A change of a cell that is asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum CellWrite<T> {
+pub enum CellWrite<T> {
     /// Puts a value; answers [`CellWrote::Done`].
     Set(T),
     /// Puts a value; answers [`CellWrote::Old`].
@@ -27,7 +27,7 @@ pub(crate) enum CellWrite<T> {
     /// Puts or removes the value if what is there is what is expected; answers [`CellWrote::Exchanged`].
     CompareExchange {
         /// The [stamp](exchange::guess) of the value that is expected; `None` expects none.
-        current: Option<Stamp>,
+        current: Option<Mark>,
         /// The value to be there; `None` removes it.
         new: Option<T>,
     },
@@ -37,7 +37,7 @@ pub(crate) enum CellWrite<T> {
 
 /// What a write of a cell answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum CellWrote<T> {
+pub enum CellWrote<T> {
     /// Nothing that was not known.
     Done,
     /// What was there.
@@ -48,7 +48,7 @@ pub(crate) enum CellWrote<T> {
 
 /// A change of a cell that was made.
 #[derive(Clone, Debug)]
-pub(crate) enum CellChange<T> {
+pub enum CellChange<T> {
     /// There is a value.
     Set {
         /// What was there before.
@@ -65,7 +65,7 @@ pub(crate) enum CellChange<T> {
 
 /// What a transaction has read of a cell or a once: the stamp of the value, if there was one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct CellRead(Option<Option<Stamp>>);
+pub struct CellRead(Option<Option<Stamp>>);
 
 impl CellRead {
     /// Notes that `value` was there. What a transaction read first counts.
@@ -114,12 +114,12 @@ impl<T: Value> CellState<T> {
 
     fn compare_exchange(
         &mut self,
-        current: Option<Stamp>,
+        current: Option<Mark>,
         new: Option<T>,
         stamps: &mut Stamps,
         changes: &mut Changes<CellChange<T>>,
     ) -> Exchanged<Shared<T>> {
-        exchange::check(self.get(), current)?;
+        exchange::check(self.get(), current, stamps)?;
         Ok(match new {
             Some(new) => self.put(new, stamps, changes),
             None => self.clear(changes),

@@ -2,7 +2,7 @@
 
 /// Collects the changes that writes make, if anybody wants them. If nobody does, none is even put together.
 #[derive(Debug)]
-pub(crate) struct Changes<C>(Option<Vec<C>>);
+pub struct Changes<C>(Option<Vec<C>>);
 
 impl<C> Default for Changes<C> {
     fn default() -> Self {

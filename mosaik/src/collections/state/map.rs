@@ -11,7 +11,7 @@ use super::{
     exchange::{self, Exchanged},
     seen::Seen,
     shared::Shared,
-    stamp::{Stamp, Stamps},
+    stamp::{Mark, Stamp, Stamps},
     table::{self, Hashed, Sorted, Span, Table},
 };
 
@@ -20,7 +20,7 @@ use super::{
 /// The two are told apart by their type, and answer the same. By hash, a key is found in constant time and a range
 /// of keys costs a look at all of them; by order, both take logarithmic time.
 #[derive(Clone, Debug)]
-pub(crate) struct MapState<K, V, B = Hashed<K, Shared<V>>> {
+pub struct MapState<K, V, B = Hashed<K, Shared<V>>> {
     entries: B,
     /// The stamp of the last change.
     changed: Stamp,
@@ -32,7 +32,7 @@ pub(crate) type SortedMapState<K, V> = MapState<K, V, Sorted<K, Shared<V>>>;
 
 /// A change of a map that is asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum MapWrite<K, V> {
+pub enum MapWrite<K, V> {
     /// Puts a value at a key; answers [`MapWrote::Old`].
     Insert(K, V),
     /// Removes a key; answers [`MapWrote::Old`].
@@ -42,7 +42,7 @@ pub(crate) enum MapWrite<K, V> {
         /// The key.
         key: K,
         /// The [stamp](exchange::guess) of the value that is expected; `None` expects none.
-        current: Option<Stamp>,
+        current: Option<Mark>,
         /// The value to be there; `None` removes the key.
         new: Option<V>,
     },
@@ -60,7 +60,7 @@ pub(crate) enum MapWrite<K, V> {
 
 /// What a write of a map answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum MapWrote<T> {
+pub enum MapWrote<T> {
     /// What was at the key.
     Old(Option<T>),
     /// How a `compare_exchange` ended.
@@ -71,7 +71,7 @@ pub(crate) enum MapWrote<T> {
 
 /// A change of a map that was made.
 #[derive(Clone, Debug)]
-pub(crate) enum MapChange<K, V> {
+pub enum MapChange<K, V> {
     /// A key that was not there has a value.
     Inserted {
         /// The key.
@@ -221,12 +221,12 @@ impl<K: Key, V: Value, B: Table<K, Shared<V>>> MapState<K, V, B> {
     fn compare_exchange(
         &mut self,
         key: K,
-        current: Option<Stamp>,
+        current: Option<Mark>,
         new: Option<V>,
         stamps: &mut Stamps,
         changes: &mut Changes<MapChange<K, V>>,
     ) -> Exchanged<Shared<V>> {
-        exchange::check(self.get(&key), current)?;
+        exchange::check(self.get(&key), current, stamps)?;
         Ok(match new {
             Some(new) => self.put(key, new, stamps, changes),
             None => self.remove(key, stamps, changes),

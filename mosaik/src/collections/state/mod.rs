@@ -30,16 +30,14 @@ pub(crate) mod shared;
 pub(crate) mod stamp;
 pub(crate) mod table;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub(crate) mod vec;
 
 /// The state of one collection.
 ///
 /// Encoded it is what a snapshot holds of it, in an order that does not depend on how it came to be. Decoding
 /// refuses what no writes lead to, as far as anything relies on it; the store then asks [`State::fits`].
-pub(crate) trait State:
-    Clone + Default + Send + Sync + Serialize + DeserializeOwned + 'static
-{
+pub trait State: Clone + Default + Send + Sync + Serialize + DeserializeOwned + 'static {
     /// How its content looks to those who compare layouts: traced, and never built.
     type Layout: Serialize + DeserializeOwned;
     /// A change that is asked for.
@@ -78,11 +76,20 @@ pub(crate) trait State:
     }
 }
 
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a key, an element of a set, or a priority in a replicated collection",
+    note = "it needs `Ord`, `Hash`, `Eq`, `Clone`, `Serialize` and `DeserializeOwned`: \
+            `#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]`"
+)]
 /// What keys of collections, elements of sets and priorities have to be.
 pub trait Key: Ord + Hash + Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
 
 impl<K> Key for K where K: Ord + Hash + Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
 
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a value in a replicated collection",
+    note = "it needs `Clone`, `Serialize` and `DeserializeOwned`: `#[derive(Clone, Serialize, Deserialize)]`"
+)]
 /// What values in collections have to be.
 ///
 /// One that may be encoded in several ways, such as a `HashMap`, is the same on all replicas, and its bytes are not.

@@ -12,24 +12,24 @@ use super::{
 
 /// A value that is set once, and stays.
 #[derive(Clone, Debug)]
-pub(crate) struct OnceState<T> {
+pub struct OnceState<T> {
     value: Option<Shared<T>>,
 }
 
 /// A change of a once that is asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum OnceWrite<T> {
+pub enum OnceWrite<T> {
     /// Puts the value if there is none.
     Set(T),
 }
 
 /// What a write of a once answers: the value that was proposed comes back if it is not the one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct OnceWrote<T>(pub(crate) Result<(), T>);
+pub struct OnceWrote<T>(pub(crate) Result<(), T>);
 
 /// A change of a once that was made: it has its value.
 #[derive(Clone, Debug)]
-pub(crate) struct OnceChange<T>(pub(crate) Shared<T>);
+pub struct OnceChange<T>(pub(crate) Shared<T>);
 
 impl<T: Value> OnceState<T> {
     /// The value.

@@ -23,7 +23,7 @@ mod snapshot;
 /// place for as long as its priority stays the same, whatever else becomes of it; with another priority it stands
 /// behind those who have that one.
 #[derive(Clone)]
-pub(crate) struct QueueState<P, K, V> {
+pub struct QueueState<P, K, V> {
     by_key: Hashed<K, Arc<Queued<P, K, V>>>,
     by_place: Sorted<Place<P>, Arc<Queued<P, K, V>>>,
     limit: Option<Limit>,
@@ -33,7 +33,7 @@ pub(crate) struct QueueState<P, K, V> {
 
 /// An item of a queue.
 #[derive(Debug)]
-pub(crate) struct Queued<P, K, V> {
+pub struct Queued<P, K, V> {
     /// Its key.
     pub(crate) key: K,
     /// Its priority.
@@ -71,7 +71,7 @@ pub struct Limit {
 
 /// A change of a queue that is asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum QueueWrite<P, K, V> {
+pub enum QueueWrite<P, K, V> {
     /// Puts an item, in the place of one with its key; answers [`QueueWrote::Inserted`].
     Insert(P, K, V),
     /// Puts items, one after the other; answers [`QueueWrote::Extended`].
@@ -94,7 +94,7 @@ pub(crate) enum QueueWrite<P, K, V> {
 
 /// What a write of a queue answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum QueueWrote<P, K, T> {
+pub enum QueueWrote<P, K, T> {
     /// An item was put, or did not get in.
     Inserted {
         /// The item with its key that was there.
@@ -123,7 +123,7 @@ pub(crate) enum QueueWrote<P, K, T> {
 
 /// A change of a queue that was made.
 #[derive(Clone, Debug)]
-pub(crate) enum QueueChange<P, K, V> {
+pub enum QueueChange<P, K, V> {
     /// There is an item whose key was not there.
     Inserted(Arc<Queued<P, K, V>>),
     /// An item has another priority, value, or both.
@@ -145,12 +145,15 @@ pub(crate) enum QueueChange<P, K, V> {
 
 /// What a transaction has read of a queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct QueueRead<K: Ord> {
+#[serde(bound(deserialize = "K: Ord + Deserialize<'de>"))]
+pub struct QueueRead<K> {
     keys: Seen<K>,
-    /// The stamp of the first item at the least priority, if that was read and there was one.
-    min: Option<Option<Stamp>>,
+    /// The stamps of the first items at the least priority, as far as they were read; `None` where there was no more.
+    min: Vec<Option<Stamp>>,
     /// The same at the greatest priority.
-    max: Option<Option<Stamp>>,
+    max: Vec<Option<Stamp>>,
+    /// The limit, if that was read.
+    limit: Option<Option<Limit>>,
 }
 
 impl<P, K, V> Queued<P, K, V> {
@@ -215,20 +218,44 @@ impl<P: Key, K: Key, V: Value> QueueState<P, K, V> {
         item
     }
 
-    /// Notes that a transaction reads the item that is popped next at an end; returns it.
-    pub(crate) fn read_end(&self, end: End, read: &mut QueueRead<K>) -> Option<&Queued<P, K, V>> {
-        let item = self.peek(end);
+    /// Notes that a transaction reads the items at an end, up to the first that is still there for it.
+    pub(crate) fn read_end(
+        &self,
+        end: End,
+        is_there: impl Fn(&Queued<P, K, V>) -> bool,
+        read: &mut QueueRead<K>,
+    ) {
         let seen = match end {
             End::Min => &mut read.min,
             End::Max => &mut read.max,
         };
-        seen.get_or_insert(item.map(Queued::stamp));
-        item
+        // The last that was noted may have gone since; those before it have.
+        seen.pop();
+        for item in self.items_from(end).skip(seen.len()) {
+            seen.push(Some(item.stamp()));
+            if is_there(item) {
+                return;
+            }
+        }
+        seen.push(None);
     }
 
-    /// Notes that a transaction reads all of it, how much there is, or the limit.
+    /// Notes that a transaction reads the limit.
+    pub(crate) fn read_limit(&self, read: &mut QueueRead<K>) {
+        read.limit.get_or_insert(self.limit);
+    }
+
+    /// Notes that a transaction reads all of it, or how much there is.
     pub(crate) fn read_whole(&self, read: &mut QueueRead<K>) {
         read.keys.whole(self.changed);
+    }
+
+    /// All items as they would be popped at an end.
+    fn items_from(&self, end: End) -> impl Iterator<Item = &Queued<P, K, V>> {
+        let ascending = (end == End::Min).then(|| self.ascending());
+        let descending = (end == End::Max).then(|| self.descending());
+        let ascending = ascending.into_iter().flatten();
+        ascending.chain(descending.into_iter().flatten())
     }
 
     fn places(
@@ -329,12 +356,14 @@ impl<P: Key, K: Key, V: Value> State for QueueState<P, K, V> {
     }
 
     fn is_as_read(&self, read: &Self::Read) -> bool {
-        let is_end = |end, seen: Option<Option<Stamp>>| {
-            seen.is_none_or(|seen| self.peek(end).map(Queued::stamp) == seen)
+        let is_end = |end, seen: &[Option<Stamp>]| {
+            let mut items = self.items_from(end).map(Queued::stamp);
+            seen.iter().all(|seen| items.next() == *seen)
         };
         let now = |key: &K| self.get(key).map(Queued::stamp);
-        is_end(End::Min, read.min)
-            && is_end(End::Max, read.max)
+        is_end(End::Min, &read.min)
+            && is_end(End::Max, &read.max)
+            && read.limit.is_none_or(|limit| limit == self.limit)
             && read.keys.is_still(self.changed, now)
     }
 
@@ -343,12 +372,13 @@ impl<P: Key, K: Key, V: Value> State for QueueState<P, K, V> {
     }
 }
 
-impl<K: Ord> Default for QueueRead<K> {
+impl<K> Default for QueueRead<K> {
     fn default() -> Self {
         Self {
             keys: Seen::default(),
-            min: None,
-            max: None,
+            min: Vec::new(),
+            max: Vec::new(),
+            limit: None,
         }
     }
 }

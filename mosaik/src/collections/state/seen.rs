@@ -10,7 +10,8 @@ use super::stamp::Stamp;
 ///
 /// `S` is what a read of one key is known by, by default the stamp of what stands there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Seen<K: Ord, S = Option<Stamp>> {
+#[serde(bound(deserialize = "K: Ord + Deserialize<'de>, S: Deserialize<'de>"))]
+pub struct Seen<K, S = Option<Stamp>> {
     keys: BTreeMap<K, S>,
     /// When the collection had changed last, if all of it was read.
     whole: Option<Stamp>,
@@ -40,7 +41,7 @@ impl<K: Ord, S: Eq> Seen<K, S> {
     }
 }
 
-impl<K: Ord, S> Default for Seen<K, S> {
+impl<K, S> Default for Seen<K, S> {
     fn default() -> Self {
         Self {
             keys: BTreeMap::new(),

@@ -13,7 +13,7 @@ use super::{
 
 /// A set of elements. They have no stamps: one that was removed and inserted again is the same.
 #[derive(Clone, Debug)]
-pub(crate) struct SetState<T> {
+pub struct SetState<T> {
     elements: Hashed<T, ()>,
     /// The stamp of the last change.
     changed: Stamp,
@@ -21,7 +21,7 @@ pub(crate) struct SetState<T> {
 
 /// A change of a set that is asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum SetWrite<T> {
+pub enum SetWrite<T> {
     /// Inserts an element; answers whether it was not there.
     Insert(T),
     /// Removes an element; answers whether it was there.
@@ -40,7 +40,7 @@ pub(crate) enum SetWrite<T> {
 
 /// What a write of a set answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum SetWrote {
+pub enum SetWrote {
     /// Whether the element was inserted or removed.
     Did(bool),
     /// A number of elements.
@@ -49,7 +49,7 @@ pub(crate) enum SetWrote {
 
 /// A change of a set that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SetChange<T> {
+pub enum SetChange<T> {
     /// An element is there.
     Inserted(T),
     /// An element is gone.

@@ -10,7 +10,7 @@ use super::stamp::Stamp;
 ///
 /// It is shared by a state, its snapshots, the answers of writes and the feeds of changes: a clone takes constant
 /// time, and no value is ever copied for any of them. Encodes as the value alone, which is what an answer carries.
-pub(crate) struct Shared<V>(Arc<Entry<V>>);
+pub struct Shared<V>(Arc<Entry<V>>);
 
 struct Entry<V> {
     stamp: Stamp,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(
     Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
-pub(crate) struct Stamp(u64);
+pub struct Stamp(u64);
 
 impl Stamp {
     /// Below all stamps, and marks nothing.
@@ -16,10 +16,23 @@ impl Stamp {
     pub(crate) const MAX: Self = Self(u64::MAX);
 }
 
+/// The charter of a group whose members give out stamps. A group that was founded anew may give out stamps that an
+/// earlier charter gave out too, for other values: whoever compares stamps of two moments compares their origins too.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin(pub(crate) [u8; 16]);
+
+/// A stamp, and whose it is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    pub(crate) origin: Origin,
+    pub(crate) stamp: Stamp,
+}
+
 /// Gives out stamps. A part of a store's state, one for all its collections, so the same on every replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "u64", into = "u64")]
-pub(crate) struct Stamps {
+#[serde(try_from = "(Origin, u64)", into = "(Origin, u64)")]
+pub struct Stamps {
+    origin: Origin,
     next: u64,
 }
 
@@ -27,6 +40,30 @@ pub(crate) struct Stamps {
 const MOST_GIVEN: u64 = 1 << 63;
 
 impl Stamps {
+    /// Gives out stamps behind `last`.
+    pub(crate) fn behind(last: Stamp) -> Self {
+        Self {
+            origin: Origin::default(),
+            next: last.0.saturating_add(1),
+        }
+    }
+
+    /// Whose they are.
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Goes on giving them out, as `origin`.
+    pub(crate) fn go_on(&mut self, origin: Origin) {
+        self.origin = origin;
+    }
+
+    /// The stamp, as one of these.
+    pub(crate) fn mark(&self, stamp: Stamp) -> Mark {
+        let origin = self.origin;
+        Mark { origin, stamp }
+    }
+
     /// Gives out a stamp that was not given out before.
     pub(crate) fn take(&mut self) -> Stamp {
         let stamp = Stamp(self.next);
@@ -47,22 +84,22 @@ impl Stamps {
 
 impl Default for Stamps {
     fn default() -> Self {
-        Self { next: 1 }
+        Self::behind(Stamp::NEVER)
     }
 }
 
-impl From<Stamps> for u64 {
+impl From<Stamps> for (Origin, u64) {
     fn from(stamps: Stamps) -> Self {
-        stamps.next
+        (stamps.origin, stamps.next)
     }
 }
 
-impl TryFrom<u64> for Stamps {
+impl TryFrom<(Origin, u64)> for Stamps {
     type Error = NoStamps;
 
-    fn try_from(next: u64) -> Result<Self, NoStamps> {
+    fn try_from((origin, next): (Origin, u64)) -> Result<Self, NoStamps> {
         if (1..MOST_GIVEN).contains(&next) {
-            Ok(Self { next })
+            Ok(Self { origin, next })
         } else {
             Err(NoStamps { next })
         }
@@ -72,7 +109,7 @@ impl TryFrom<u64> for Stamps {
 /// A number that is no next stamp: the snapshot is faulty, and another one is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{next} is no next stamp")]
-pub(crate) struct NoStamps {
+pub struct NoStamps {
     next: u64,
 }
 
@@ -84,6 +121,7 @@ mod tests {
     #[test]
     fn stamps_go_on_where_they_were() {
         let mut stamps = Stamps::default();
+        stamps.go_on(Origin([3; 16]));
         assert!(stamps.gave(Stamp::NEVER));
         let first = stamps.take();
         assert!(first > Stamp::NEVER && stamps.gave(first));
@@ -102,7 +140,11 @@ mod tests {
             (MOST_GIVEN, false),
             (u64::MAX, false),
         ] {
-            assert_eq!(Stamps::try_from(next).is_ok(), is_right, "{next}");
+            assert_eq!(
+                Stamps::try_from((Origin::default(), next)).is_ok(),
+                is_right,
+                "{next}"
+            );
         }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) type Span<K> = (Bound<K>, Bound<K>);
 /// Hashes with one seed everywhere. Peers trust each other, and nothing depends on the order that results: the seed
 /// is fixed so that replicas do the same work.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Hashing;
+pub struct Hashing;
 
 /// The seed: no number in particular.
 const SEED: u64 = 0x6d6f_7361_696b;
@@ -36,14 +36,14 @@ impl BuildHasher for Hashing {
 
 /// The kind of a table by hash.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct ByHash;
+pub struct ByHash;
 
 /// The kind of a table by order.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct ByOrder;
+pub struct ByOrder;
 
 /// A persistent table: what the two have in common.
-pub(crate) trait Table<K, T>: Clone + Default + Send + Sync + 'static {
+pub trait Table<K, T>: Clone + Default + Send + Sync + 'static {
     /// What tells it from tables of other kinds, where layouts are compared.
     type Kind: Serialize + DeserializeOwned;
 

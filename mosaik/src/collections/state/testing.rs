@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     State,
     changes::Changes,
-    stamp::{Stamp, Stamps},
+    stamp::{Mark, Origin, Stamps},
     table::Span,
 };
 
@@ -65,8 +65,12 @@ pub(crate) fn spans_below<K: From<u8> + Clone + Debug>(end: u8) -> impl Strategy
 }
 
 /// Stamps that may be some that were given out, or none at all.
-pub(crate) fn guesses() -> impl Strategy<Value = Option<Stamp>> {
-    prop::option::of(0..20u64).prop_map(|stamp| decode(&encode(&stamp)).unwrap())
+pub(crate) fn guesses() -> impl Strategy<Value = Option<Mark>> {
+    let mark = |stamp: u64| Mark {
+        origin: Origin::default(),
+        stamp: decode(&encode(&stamp)).unwrap(),
+    };
+    prop::option::of((0..20u64).prop_map(mark))
 }
 
 /// A state with its stamps, as a replica has them.
@@ -183,8 +187,8 @@ pub(crate) fn check_mutated<S: State>(
     let Ok(state) = decode::<S>(&bytes) else {
         return;
     };
-    let last: u64 = decode(&encode(&state.last_stamp())).unwrap();
-    let stamps = Stamps::try_from(last + 1).unwrap_or_default();
+    let stamps = Stamps::behind(state.last_stamp());
+    let stamps = decode(&encode(&stamps)).unwrap_or_default();
     let mut replica = Replica { state, stamps };
     check_sound(&replica.restored_state());
     check_sound(&replica.state);
@@ -245,14 +249,14 @@ pub(crate) fn check_reads<S: State, P, F: PartialEq + Debug, O: PartialEq + Debu
 pub(crate) fn exchange<T: PartialEq + Clone>(
     behind: Option<&super::shared::Shared<T>>,
     current: Option<&T>,
-    mut ask: impl FnMut(Option<Stamp>) -> super::exchange::Exchanged<T>,
+    mut ask: impl FnMut(Option<Mark>) -> super::exchange::Exchanged<T>,
 ) -> Result<Option<T>, Option<T>> {
     use super::exchange::{Settled, guess, settle};
-    let mut stamp = guess(behind, current);
+    let mut mark = guess(behind, Origin::default(), current);
     for _ in 0..2 {
-        match settle(ask(stamp), current) {
+        match settle(ask(mark), current) {
             Settled::Done(outcome) => return outcome,
-            Settled::Again(actual) => stamp = Some(actual),
+            Settled::Again(actual) => mark = Some(actual),
         }
     }
     panic!("nobody else writes, and yet it has to be asked a third time");

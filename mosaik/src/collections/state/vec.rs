@@ -19,7 +19,7 @@ use super::{
 ///
 /// An element keeps its stamp where it moves, so an index holds what it held if it has the same stamp.
 #[derive(Clone, Debug)]
-pub(crate) struct VecState<T> {
+pub struct VecState<T> {
     elements: Vector<Shared<T>>,
     /// The stamp of the last change.
     changed: Stamp,
@@ -27,7 +27,7 @@ pub(crate) struct VecState<T> {
 
 /// A change of a vector that is asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum VecWrite<T> {
+pub enum VecWrite<T> {
     /// Appends an element; answers [`VecWrote::Done`].
     PushBack(T),
     /// Prepends an element; answers [`VecWrote::Done`].
@@ -54,7 +54,7 @@ pub(crate) enum VecWrite<T> {
 
 /// What a write of a vector answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum VecWrote<T> {
+pub enum VecWrote<T> {
     /// Nothing that was not known.
     Done,
     /// The element that was removed.
@@ -77,7 +77,7 @@ pub struct OutOfBounds {
 
 /// A change of a vector that was made.
 #[derive(Clone, Debug)]
-pub(crate) enum VecChange<T> {
+pub enum VecChange<T> {
     /// There is a new element at an index; those from there on have moved up.
     Inserted {
         /// The index, at most the length before.
@@ -109,10 +109,12 @@ pub(crate) enum VecChange<T> {
 
 /// What a transaction has read of a vector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
-pub(crate) struct VecRead {
+pub struct VecRead {
     indices: Seen<u64>,
     /// What was read at the back: the stamp of the last element, if there was one.
     back: Option<Option<Stamp>>,
+    /// How many elements there were, if that was read.
+    len: Option<u64>,
 }
 
 impl<T: Value> VecState<T> {
@@ -181,7 +183,12 @@ impl<T: Value> VecState<T> {
         element
     }
 
-    /// Notes that a transaction reads all of it, or how much there is.
+    /// Notes that a transaction reads how many elements there are.
+    pub(crate) fn read_len(&self, read: &mut VecRead) {
+        read.len.get_or_insert(self.len());
+    }
+
+    /// Notes that a transaction reads all of it.
     pub(crate) fn read_whole(&self, read: &mut VecRead) {
         read.indices.whole(self.changed);
     }
@@ -354,7 +361,9 @@ impl<T: Value> State for VecState<T> {
     fn is_as_read(&self, read: &Self::Read) -> bool {
         let is_back = |back| self.back().map(Shared::stamp) == back;
         let now = |index: &u64| self.get(*index).map(Shared::stamp);
-        read.back.is_none_or(is_back) && read.indices.is_still(self.changed, now)
+        read.back.is_none_or(is_back)
+            && read.len.is_none_or(|len| len == self.len())
+            && read.indices.is_still(self.changed, now)
     }
 
     fn last_stamp(&self) -> Stamp {

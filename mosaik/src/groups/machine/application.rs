@@ -117,6 +117,12 @@ impl<M: StateMachine> Application for M {
 pub struct Reply(pub(super) Vec<u8>);
 
 impl Reply {
+    /// What was put.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Appends a value.
     ///
     /// # Errors

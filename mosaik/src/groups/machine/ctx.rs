@@ -69,6 +69,11 @@ impl Ctx {
         self.caller
     }
 
+    /// The charter that the group lives by.
+    pub(crate) fn epoch(&self) -> [u8; 16] {
+        *self.epoch.as_bytes()
+    }
+
     /// What the command at `command` of the same item sees.
     pub(super) fn at(&self, command: u32) -> Self {
         Self {
@@ -83,8 +88,13 @@ impl Ctx {
 impl Ctx {
     /// What some command may know.
     pub(crate) fn example() -> Self {
+        Self::example_of([7; 16])
+    }
+
+    /// What some command of a charter may know.
+    pub(crate) fn example_of(epoch: [u8; 16]) -> Self {
         Self {
-            epoch: Epoch::from_bytes([7; 16]),
+            epoch: Epoch::from_bytes(epoch),
             index: 1,
             term: 1,
             now: 0,

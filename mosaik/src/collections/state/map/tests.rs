@@ -235,6 +235,7 @@ proptest! {
 #[test]
 fn what_has_no_effect_leaves_no_trace() {
     let mut replica = Replica::<MapState<u8, u8>>::default();
+    let never = Some(replica.stamps.mark(Stamp::NEVER));
     let exchange = |key, current, new| MapWrite::CompareExchange { key, current, new };
     replica.check_no_effect(&[MapWrite::Clear]);
     replica.write(&MapWrite::Insert(1, 1));
@@ -245,8 +246,8 @@ fn what_has_no_effect_leaves_no_trace() {
         MapWrite::RemoveRange((Bound::Excluded(1), Bound::Unbounded)),
         MapWrite::RetainRange((Bound::Included(1), Bound::Included(1))),
         exchange(1, None, Some(1)),
-        exchange(1, Some(Stamp::NEVER), None),
-        exchange(2, Some(Stamp::NEVER), Some(1)),
+        exchange(1, never, None),
+        exchange(2, never, Some(1)),
         exchange(2, None, None),
     ]);
     // The same value once more is another.

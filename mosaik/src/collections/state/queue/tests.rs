@@ -281,7 +281,8 @@ proptest! {
                 (item.map(Queued::stamp), item.map(|item| vec![triple(item)]))
             }
             Probe::End(end) => {
-                let item = state.read_end(*end, read);
+                state.read_end(*end, |_| true, read);
+                let item = state.peek(*end);
                 (item.map(Queued::stamp), item.map(|item| vec![triple(item)]))
             }
             Probe::Whole => {

@@ -113,6 +113,7 @@ fn check_sound(state: &VecState<u8>) {
 enum Probe {
     Index(u64),
     Back,
+    Len,
     Whole,
 }
 
@@ -120,6 +121,7 @@ fn probes() -> impl Strategy<Value = Vec<Probe>> {
     let probe = prop_oneof![
         8 => indices().prop_map(Probe::Index),
         2 => Just(Probe::Back),
+        2 => Just(Probe::Len),
         1 => Just(Probe::Whole),
     ];
     prop::collection::vec(probe, 0..4)
@@ -182,6 +184,12 @@ proptest! {
             Probe::Back => {
                 let element = state.read_back(read);
                 (element.map(Shared::stamp), element.map(|element| vec![**element]))
+            }
+            Probe::Len => {
+                state.read_len(read);
+                // A length is as good as any stamp.
+                let len: Stamp = testing::decode(&encode(&state.len())).unwrap();
+                (Some(len), Some(vec![state.len() as u8]))
             }
             Probe::Whole => {
                 state.read_whole(read);

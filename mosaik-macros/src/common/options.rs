@@ -1,4 +1,4 @@
-//! The options of `#[group]` on a state.
+//! The options of what is agreed on: of `#[group]` on a state, and of `#[replicated]`.
 
 use proc_macro2::{Literal, Span, TokenStream};
 use quote::quote;
@@ -41,12 +41,12 @@ const MOST: u64 = 9;
 
 /// What the attribute says; what it does not say is left to the runtime's defaults.
 #[derive(Default)]
-pub(super) struct Options {
-    pub(super) name: Option<LitStr>,
-    pub(super) schema: Option<LitStr>,
-    pub(super) runtime: Runtime,
+pub(crate) struct Options {
+    pub(crate) name: Option<LitStr>,
+    pub(crate) schema: Option<LitStr>,
+    pub(crate) runtime: Runtime,
     /// The derives that are opted out of.
-    pub(super) skip: Derives,
+    pub(crate) skip: Derives,
     /// Fields of the runtime's options, in the order of the source.
     settings: Vec<(&'static str, Setting)>,
     /// What checks tickets.
@@ -66,30 +66,18 @@ enum Setting {
     Key(Box<Expr>),
 }
 
-/// Parses the options as far as they make sense.
-pub(super) fn parse(args: TokenStream) -> (Options, Vec<syn::Error>) {
+/// Parses the options as far as they make sense; `without` says which do not apply.
+pub(crate) fn parse(args: TokenStream, without: &[&str]) -> (Options, Vec<syn::Error>) {
     let mut options = Options::default();
+    let valid = VALID.iter().filter(|name| !without.contains(name));
+    let valid: Vec<_> = valid.copied().collect();
     let names = Names {
-        valid: &VALID,
+        valid: &valid,
         repeated: &REPEATED,
         later: &[],
     };
     let errors = arguments::parse(args, names, |key, meta| options.set(key, meta));
     (options, errors)
-}
-
-/// Parses the options of `#[group]` on an `impl` block.
-pub(super) fn parse_methods(args: TokenStream) -> (Runtime, Vec<syn::Error>) {
-    let mut runtime = Runtime::default();
-    let names = Names {
-        valid: &["crate"],
-        ..Names::default()
-    };
-    let errors = arguments::parse(args, names, |_, meta| {
-        runtime = Runtime::at(Path::parse_mod_style(value(meta)?)?);
-        Ok(())
-    });
-    (runtime, errors)
 }
 
 impl Options {
@@ -150,7 +138,7 @@ impl Options {
     }
 
     /// A block that makes the runtime's options, with what was given.
-    pub(super) fn statements(&self) -> TokenStream {
+    pub(crate) fn statements(&self) -> TokenStream {
         let root = self.runtime.root();
         let options = Ident::new("options", Span::mixed_site());
         let statements = self.settings.iter().map(|(field, setting)| {

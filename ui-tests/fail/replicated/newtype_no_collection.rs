@@ -1,0 +1,4 @@
+#[mosaik::replicated]
+struct Halted(bool);
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[mosaik::replicated]
+struct Store {}
+
+fn main() {}

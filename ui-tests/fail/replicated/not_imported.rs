@@ -1,0 +1,6 @@
+#[mosaik::replicated]
+struct Store {
+    trades: Vec<u8>,
+}
+
+fn main() {}

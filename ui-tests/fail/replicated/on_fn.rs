@@ -1,0 +1,6 @@
+#[mosaik::replicated]
+fn store() {}
+
+fn main() {
+    store();
+}

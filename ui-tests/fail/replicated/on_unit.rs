@@ -1,0 +1,6 @@
+#[mosaik::replicated]
+struct Store;
+
+fn main() {
+    let _ = Store;
+}
