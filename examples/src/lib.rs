@@ -16,6 +16,22 @@ mod book {
     mod commands {}
     #[doc = include_str!("../../book/src/collections.md")]
     mod collections {}
+    #[doc = include_str!("../../book/src/replicated.md")]
+    mod replicated {}
+    #[doc = include_str!("../../book/src/transactions.md")]
+    mod transactions {}
+    #[doc = include_str!("../../book/src/map.md")]
+    mod map {}
+    #[doc = include_str!("../../book/src/vec.md")]
+    mod vec {}
+    #[doc = include_str!("../../book/src/set.md")]
+    mod set {}
+    #[doc = include_str!("../../book/src/cell.md")]
+    mod cell {}
+    #[doc = include_str!("../../book/src/priority-queue.md")]
+    mod priority_queue {}
+    #[doc = include_str!("../../book/src/beside-std.md")]
+    mod beside_std {}
     #[doc = include_str!("../../book/src/durability.md")]
     mod durability {}
     #[doc = include_str!("../../book/src/tickets.md")]

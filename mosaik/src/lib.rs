@@ -51,6 +51,7 @@
 //! - [`streams`] are the producers and consumers, with what they guarantee.
 //! - [`group`](macro@group) declares a group on the state that its members agree on.
 //! - [`groups`] are such members, with what they promise; [`groups::StateMachine`] is a state written by hand.
+//! - [`replicated`] declares a store of [`collections`]: containers as in std, the same on every node.
 //! - [`discovery`] is who is there, what they are tagged with, and what they offer.
 //! - [`Network::explain`] says what waits, and for what.
 //!

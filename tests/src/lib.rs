@@ -4,6 +4,7 @@ pub mod bank;
 mod child;
 pub mod groups;
 pub mod machines;
+pub mod transfers;
 pub mod upgrade;
 
 /// The page of the book whose examples need the feature `sim`.

@@ -50,7 +50,7 @@ pub(crate) fn replicated(args: TokenStream, item: TokenStream) -> TokenStream {
     quote! {
         #error
         // It says what there is, and is never made.
-        #[allow(dead_code)]
+        #[allow(dead_code, missing_debug_implementations)]
         #item
         #handles
         const _: () = { #declaration };

@@ -1,16 +1,13 @@
 //! Options of a store, and the handles that come of them.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use super::{
     declared::enter_alone,
     list::Stored,
     replica::{Alone, Replica},
 };
-use crate::{
-    groups::{Durability, Groups, Options, Preference},
-    tickets::TicketValidator,
-};
+use crate::groups::{Groups, Options, setters};
 
 /// Takes part in a store: yields a handle.
 type Enter<H> = fn(&Groups, String, Options) -> H;
@@ -57,53 +54,7 @@ impl<W, R> Builder<W, R> {
         }
     }
 
-    /// All options at once.
-    pub fn options(mut self, options: Options) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// How many members found the store together. Default: the network's, which is 1, *development mode*.
-    pub fn founders(mut self, founders: usize) -> Self {
-        self.options.founders = Some(founders);
-        self
-    }
-
-    /// Voters to aim at: odd, up to 9. Default 5.
-    pub fn voters(mut self, voters: usize) -> Self {
-        self.options.voters = voters;
-        self
-    }
-
-    /// Whether the log is kept on disk. Default: if the network has a data directory.
-    pub fn durable(mut self, durable: Durability) -> Self {
-        self.options.durable = durable;
-        self
-    }
-
-    /// How long a write waits for its answer. Default 10 s.
-    pub fn command_timeout(mut self, limit: Duration) -> Self {
-        self.options.command_timeout = limit;
-        self
-    }
-
-    /// A secret that members prove to know. Default: none.
-    pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.options.key = Some(key.into());
-        self
-    }
-
-    /// Asks members for a ticket that `validator` accepts, besides those that are asked for already. Default: none.
-    pub fn ticket(mut self, validator: impl TicketValidator) -> Self {
-        self.options.tickets.require(validator);
-        self
-    }
-
-    /// Whether this member likes to lead. Default: it does not mind.
-    pub fn preference(mut self, preference: Preference) -> Self {
-        self.options.preference = preference;
-        self
-    }
+    setters!();
 
     /// Takes part as a member, which votes if chosen: a handle that reads and writes.
     pub fn writer(self) -> W {

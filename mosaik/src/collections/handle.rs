@@ -8,7 +8,7 @@ use super::{
     state::{State, stamp::Origin},
     store::Store,
 };
-use crate::groups::GroupError;
+use crate::groups::{GroupError, decode_all};
 
 /// A collection of a store: where it is shown, and how it is written to. Clones are the same collection.
 pub struct Handle<S, C> {
@@ -94,21 +94,18 @@ impl<S: State> Handle<S, S::Change> {
     }
 
     /// Applies a write. It is encoded before this returns.
-    pub(super) fn write<T>(
+    pub(super) fn write<T: Send + 'static>(
         &self,
         write: &S::Write,
         answer: fn(S::Answer) -> Option<T>,
     ) -> impl Future<Output = Result<T, GroupError>> + Send + use<S, T> {
         let may = |len| may_be_sent::<S>(write, len);
-        let applied = self
-            .store
-            .group()
-            .call_if::<S::Write, S::Answer>(self.write, write, &may);
-        async move {
-            let answered = answer(applied.await?);
+        let finish = move |bytes: &[u8]| {
+            let answered = answer(decode_all(bytes)?);
             answered
                 .ok_or_else(|| GroupError::Encoding("the answer is that of another write".into()))
-        }
+        };
+        self.store.group().call_if(self.write, write, &may, finish)
     }
 }
 

@@ -164,6 +164,8 @@ impl<L: Layout> Application for Replica<L> {
 
     fn interface() -> Interface {
         let mut interface = Interface::of::<<L::States as States>::Layout>(L::schema());
+        // A snapshot has no names: those that changed places would be taken for each other.
+        interface.parts(L::WRITES);
         L::States::describe(L::WRITES, &mut interface);
         interface.command::<AnyTransaction, bool>(TRANSACTION);
         interface

@@ -34,7 +34,7 @@ use crate::groups::{GroupError, Groups, Version};
 /// | `insert`, `remove` | O(1) | the element |
 /// | `extend`, `remove_many` | O(elements) | the elements, one entry |
 /// | `remove_range`, `retain_range` | O(size of the set) | two elements |
-/// | `elements` | O(n log n) | nothing |
+/// | `iter` | O(n) | nothing |
 /// | `union`, `intersection`, … of views | O(n) | nothing |
 ///
 /// # Example

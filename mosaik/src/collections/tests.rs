@@ -36,6 +36,20 @@ impl Layout for Market {
     }
 }
 
+/// Two collections of one type.
+struct Pair<const ORDER: usize>;
+
+impl<const ORDER: usize> Layout for Pair<ORDER> {
+    type States = (Prices, (Prices, ()));
+
+    const WRITES: &'static [&'static str] =
+        [&["a.write", "b.write"], &["b.write", "a.write"]][ORDER];
+
+    fn schema() -> SchemaSource {
+        SchemaSource::Traced(Schema::trace::<Vec<u64>>)
+    }
+}
+
 /// Applies a command; returns what it answers.
 fn apply<L: Layout>(store: &mut Replica<L>, ctx: &Ctx, name: &str, arguments: &[u8]) -> Vec<u8> {
     let command = [&number(name).to_le_bytes(), arguments].concat();
@@ -129,6 +143,11 @@ fn a_store_has_the_interface_of_its_collections() {
         print(Replica::<Alone<MapState<String, u32>>>::interface())
     );
     assert_ne!(prices, print(Replica::<Market>::interface()));
+    let (one, other) = (
+        print(Replica::<Pair<0>>::interface()),
+        print(Replica::<Pair<1>>::interface()),
+    );
+    assert_ne!(one, other, "two of one type that changed places");
     let unknown = number("else").to_le_bytes();
     assert!(PriceStore::decode(&unknown).is_err());
 }

@@ -39,22 +39,26 @@ impl Caller {
         number: u64,
         arguments: &A,
     ) -> impl Future<Output = Result<T, GroupError>> + Send + use<A, T> {
-        self.call_if(number, arguments, &|_| Ok(()))
+        self.call_if(number, arguments, &|_| Ok(()), decode_all)
     }
 
-    /// The same, if as many bytes of arguments may be sent.
-    fn call_if<A: Serialize, T: DeserializeOwned + Send + 'static>(
+    /// The same, if as many bytes of arguments may be sent; `finish` makes something of the answer.
+    fn call_if<A: Serialize, T: Send + 'static, F>(
         self,
         number: u64,
         arguments: &A,
         may: &dyn Fn(usize) -> Result<(), GroupError>,
-    ) -> impl Future<Output = Result<T, GroupError>> + Send + use<A, T> {
+        finish: F,
+    ) -> impl Future<Output = Result<T, GroupError>> + Send + use<A, T, F>
+    where
+        F: FnOnce(&[u8]) -> Result<T, GroupError> + Send + 'static,
+    {
         let mut calls = Calls::default();
         let encoded = calls.push(number, arguments);
         let encoded = encoded.and_then(|()| may(calls.bytes.len() - size_of_val(&number)));
         async move {
             encoded?;
-            self.run(1, calls.bytes.into(), decode_all).await
+            self.run(1, calls.bytes.into(), finish).await
         }
     }
 
@@ -119,14 +123,19 @@ macro_rules! calls {
 }
 
 impl Group<()> {
-    /// Applies one command, which is encoded before this returns, if as many bytes may be sent.
-    pub(crate) fn call_if<A: Serialize, T: DeserializeOwned + Send + 'static>(
+    /// Applies one command, which is encoded before this returns, if as many bytes may be sent. Who is given its answer
+    /// is given what `finish` makes of it, be it late.
+    pub(crate) fn call_if<A: Serialize, T: Send + 'static, F>(
         &self,
         number: u64,
         arguments: &A,
         may: &dyn Fn(usize) -> Result<(), GroupError>,
-    ) -> impl Future<Output = Result<T, GroupError>> + Send + use<A, T> {
-        self.caller().call_if(number, arguments, may)
+        finish: F,
+    ) -> impl Future<Output = Result<T, GroupError>> + Send + use<A, T, F>
+    where
+        F: FnOnce(&[u8]) -> Result<T, GroupError> + Send + 'static,
+    {
+        self.caller().call_if(number, arguments, may, finish)
     }
 
     /// Applies one command, whose arguments are encoded already.

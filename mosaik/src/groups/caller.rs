@@ -176,7 +176,7 @@ pub(super) fn too_many(len: usize) -> GroupError {
 }
 
 /// A value that fills `bytes`.
-pub(super) fn decode_all<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, GroupError> {
+pub(crate) fn decode_all<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, GroupError> {
     let (value, rest) = decode(bytes)?;
     finished(rest)?;
     Ok(value)

@@ -20,19 +20,19 @@ use super::{
     group::Group,
     group_client::GroupClient,
     machine::{Application, Hosted, Local, Machine, Program, StateMachine},
-    options::{Durability, Options, Preference, Settled},
+    options::{Durability, Options, Settled, setters},
     proto::founding::message::Awaited,
     raft::Slots,
     remote::{Connected, Connector, Version, close},
     shared::{Ended, Shared},
     status::{GroupExplanation, Phase},
-    storage::Storage,
+    storage::{Failure, Storage},
 };
 use crate::{
     discovery::Discovery,
     id::{GroupId, PeerId},
     rt::{self, Tasks, fs, lock, watch},
-    tickets::{self, RequiredTickets, TicketValidator},
+    tickets::{self, RequiredTickets},
     transport::{Connection, Pool},
 };
 
@@ -492,7 +492,10 @@ impl Driving {
                 _ = stop.wait_for(|stop| *stop != Stop::No) => None,
             };
             let ending = match storage {
-                Some(Some(storage)) => Box::pin(self.drive(storage)).await,
+                Some(Some(storage)) => {
+                    let ending = Box::pin(self.drive(storage.clone())).await;
+                    blamed(ending, storage.failure().borrow().as_ref())
+                }
                 Some(None) => return,
                 None => Ending::Asked,
             };
@@ -547,6 +550,15 @@ impl Driving {
     }
 }
 
+/// Why a driver has ended, whose storage failed or did not. What cannot be read from one that failed, which another
+/// group may have found out first, says nothing of what is there.
+fn blamed(ending: Ending, failure: Option<&Failure>) -> Ending {
+    match (ending, failure) {
+        (Ending::Halted(_), Some(failure)) => Ending::Storage(failure.to_string()),
+        (ending, _) => ending,
+    }
+}
+
 /// Options for taking part in a group: from [`Groups::builder`].
 #[derive(Debug)]
 #[must_use = "call `join` or `observe` to take part"]
@@ -566,88 +578,7 @@ impl<M: Application> GroupBuilder<M> {
         self
     }
 
-    /// All options at once.
-    pub fn options(mut self, options: Options) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// How many members found the group together. Default: the network's, which is 1, *development mode*.
-    pub fn founders(mut self, founders: usize) -> Self {
-        self.options.founders = Some(founders);
-        self
-    }
-
-    /// Voters to aim at: odd, up to 9. Default 5.
-    pub fn voters(mut self, voters: usize) -> Self {
-        self.options.voters = voters;
-        self
-    }
-
-    /// Whether the log is kept on disk. Default: if the network has a data directory.
-    pub fn durable(mut self, durable: Durability) -> Self {
-        self.options.durable = durable;
-        self
-    }
-
-    /// Silence after which a voter may be replaced. Default 30 s.
-    pub fn evict_after(mut self, silence: Duration) -> Self {
-        self.options.evict_after = silence;
-        self
-    }
-
-    /// How long the quorum has to be lost before those who are left found the group anew, at the risk of losing
-    /// what a majority that is out of reach acknowledges. Default: never, but in development mode. See
-    /// [`Options::recover_after`].
-    pub fn recover_after(mut self, lost: Duration) -> Self {
-        self.options.recover_after = Some(lost);
-        self
-    }
-
-    /// How long a command or query waits for its answer. Default 10 s.
-    pub fn command_timeout(mut self, limit: Duration) -> Self {
-        self.options.command_timeout = limit;
-        self
-    }
-
-    /// How often an idle leader shows that it is there. Default: measured. See [`Options::heartbeat`].
-    pub fn heartbeat(mut self, interval: Duration) -> Self {
-        self.options.heartbeat = Some(interval);
-        self
-    }
-
-    /// How long nothing has to happen before a group that this member leads rests. Default 5 s. See
-    /// [`Options::quiesce_after`].
-    pub fn quiesce_after(mut self, idle: Duration) -> Self {
-        self.options.quiesce_after = idle;
-        self
-    }
-
-    /// Between which times a follower that misses its leader stands for election. Default: measured. See
-    /// [`Options::election_timeout`].
-    pub fn election_timeout(mut self, min: Duration, max: Duration) -> Self {
-        self.options.election_timeout = Some((min, max));
-        self
-    }
-
-    /// A secret that members prove to know. Default: none.
-    pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.options.key = Some(key.into());
-        self
-    }
-
-    /// Asks members and clients for a ticket that `validator` accepts, besides those that are asked for already.
-    /// Default: none. See [`tickets`](crate::tickets).
-    pub fn ticket(mut self, validator: impl TicketValidator) -> Self {
-        self.options.tickets.require(validator);
-        self
-    }
-
-    /// Whether this member likes to lead. Default: it does not mind.
-    pub fn preference(mut self, preference: Preference) -> Self {
-        self.options.preference = preference;
-        self
-    }
+    setters!();
 
     /// Takes part as a writer: votes if chosen.
     pub fn join(self) -> Group<M> {
@@ -697,4 +628,29 @@ async fn open(dir: &Path, tasks: &Tasks) -> Result<Storage, String> {
     made.map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
     let opened = Storage::open(dir, tasks).await;
     opened.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// A member whose disk was full stopped for good where another group had found that out while this one started.
+    #[test]
+    fn a_storage_that_failed_is_to_blame_for_what_cannot_be_read() {
+        let halted = || Ending::Halted("the log cannot be read".into());
+        let failure = Failure::Io {
+            path: "groups.redb".into(),
+            kind: io::ErrorKind::StorageFull,
+            reason: "no space".into(),
+        };
+        let ending = blamed(halted(), Some(&failure));
+        assert!(matches!(ending, Ending::Storage(why) if why.contains("groups.redb")));
+        assert!(matches!(blamed(halted(), None), Ending::Halted(_)));
+        assert!(matches!(
+            blamed(Ending::Asked, Some(&failure)),
+            Ending::Asked
+        ));
+    }
 }

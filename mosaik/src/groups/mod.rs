@@ -74,5 +74,6 @@ pub use options::{Durability, Options, Preference};
 pub use pending::Pending;
 pub use status::GroupExplanation;
 
-pub(crate) use caller::append;
+pub(crate) use caller::{append, decode_all};
 pub(crate) use handle::Config;
+pub(crate) use options::setters;

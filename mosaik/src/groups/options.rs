@@ -242,6 +242,99 @@ fn digest<T: serde::Serialize>(what: &str, value: &T) -> Result<Digest, Refusal>
     Ok(Digest(*hasher.finalize().as_bytes()))
 }
 
+/// The setters of a builder, of all that is in its field `options`.
+macro_rules! setters {
+    () => {
+        /// All options at once.
+        pub fn options(mut self, options: $crate::groups::Options) -> Self {
+            self.options = options;
+            self
+        }
+
+        /// How many members found the group together. Default: the network's, which is 1, *development mode*.
+        pub fn founders(mut self, founders: usize) -> Self {
+            self.options.founders = Some(founders);
+            self
+        }
+
+        /// Voters to aim at: odd, up to 9. Default 5.
+        pub fn voters(mut self, voters: usize) -> Self {
+            self.options.voters = voters;
+            self
+        }
+
+        /// Whether the log is kept on disk. Default: if the network has a data directory.
+        pub fn durable(mut self, durable: $crate::groups::Durability) -> Self {
+            self.options.durable = durable;
+            self
+        }
+
+        /// Silence after which a voter may be replaced. Default 30 s.
+        pub fn evict_after(mut self, silence: ::std::time::Duration) -> Self {
+            self.options.evict_after = silence;
+            self
+        }
+
+        /// How long the quorum has to be lost before those who are left found the group anew, at the risk of losing
+        /// what a majority that is out of reach acknowledges. Default: never, but in development mode. See
+        /// [`Options::recover_after`](crate::groups::Options::recover_after).
+        pub fn recover_after(mut self, lost: ::std::time::Duration) -> Self {
+            self.options.recover_after = Some(lost);
+            self
+        }
+
+        /// How long a command or query waits for its answer. Default 10 s.
+        pub fn command_timeout(mut self, limit: ::std::time::Duration) -> Self {
+            self.options.command_timeout = limit;
+            self
+        }
+
+        /// How often an idle leader shows that it is there. Default: measured. See [`Options::heartbeat`](crate::groups::Options::heartbeat).
+        pub fn heartbeat(mut self, interval: ::std::time::Duration) -> Self {
+            self.options.heartbeat = Some(interval);
+            self
+        }
+
+        /// How long nothing has to happen before a group that this member leads rests. Default 5 s. See
+        /// [`Options::quiesce_after`](crate::groups::Options::quiesce_after).
+        pub fn quiesce_after(mut self, idle: ::std::time::Duration) -> Self {
+            self.options.quiesce_after = idle;
+            self
+        }
+
+        /// Between which times a follower that misses its leader stands for election. Default: measured. See
+        /// [`Options::election_timeout`](crate::groups::Options::election_timeout).
+        pub fn election_timeout(
+            mut self,
+            min: ::std::time::Duration,
+            max: ::std::time::Duration,
+        ) -> Self {
+            self.options.election_timeout = Some((min, max));
+            self
+        }
+
+        /// A secret that members prove to know. Default: none.
+        pub fn key(mut self, key: impl Into<String>) -> Self {
+            self.options.key = Some(key.into());
+            self
+        }
+
+        /// Asks members and clients for a ticket that `validator` accepts, besides those that are asked for already.
+        /// Default: none. See [`tickets`](crate::tickets).
+        pub fn ticket(mut self, validator: impl $crate::tickets::TicketValidator) -> Self {
+            self.options.tickets.require(validator);
+            self
+        }
+
+        /// Whether this member likes to lead. Default: it does not mind.
+        pub fn preference(mut self, preference: $crate::groups::Preference) -> Self {
+            self.options.preference = preference;
+            self
+        }
+    };
+}
+pub(crate) use setters;
+
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;

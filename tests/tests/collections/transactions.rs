@@ -225,3 +225,50 @@ async fn what_cannot_be_sent_is_refused_before_it_is() {
     assert!(matches!(error, GroupError::TooLarge { .. }), "{error}");
     assert!(map.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_timed_out_is_answered_later_as_it_would_have_been() {
+    let networks = three(&unique("impatient")).await;
+    let [patient, impatient, _third] = [10_000, 1, 10_000].map(Duration::from_millis).map({
+        let mut networks = networks.iter();
+        move |timeout| {
+            let network = networks.next().expect("three");
+            let builder = Map::<u64, u64>::builder(network, "impatient").founders(3);
+            builder.command_timeout(timeout).writer()
+        }
+    });
+    within(patient.when().online()).await;
+    within(impatient.when().online()).await;
+    let (mut inserts, mut transactions) = (0, 0);
+    for n in 0.. {
+        if inserts > 0 && transactions > 0 {
+            break;
+        }
+        match within(impatient.insert(n, n)).await {
+            Ok(old) => assert_eq!(old, None),
+            Err(GroupError::Timeout(pending)) => {
+                let old = within(pending.outcome::<Option<u64>>()).await;
+                assert_eq!(old.unwrap(), None);
+                inserts += 1;
+            }
+            // Of a leader that is busy elsewhere nothing is heard for a moment.
+            Err(GroupError::Unavailable(_)) => continue,
+            Err(other) => panic!("{other}"),
+        }
+        let written = impatient.transaction(|map| {
+            map.insert(n, n + 1);
+            Some(())
+        });
+        match within(written).await {
+            Ok(done) => assert_eq!(done, Some(())),
+            Err(GroupError::Timeout(pending)) => {
+                assert!(within(pending.outcome::<bool>()).await.unwrap());
+                transactions += 1;
+            }
+            Err(GroupError::Unavailable(_)) => continue,
+            Err(other) => panic!("{other}"),
+        }
+        within(patient.refresh()).await.unwrap();
+        assert_eq!(patient.get(&n), Some(n + 1));
+    }
+}

@@ -14,5 +14,6 @@ mod rest;
 mod rollback;
 mod slow;
 mod streams;
+mod transfers;
 mod trio;
 mod world;

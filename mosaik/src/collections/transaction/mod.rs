@@ -17,9 +17,12 @@
 //! |---|---|
 //! | reads a key, with `get`, `contains_key`, `contains`, `remove` | what stood there is still there, not written since, or there still is nothing |
 //! | reads an index of a [`Vec`](super::Vec) | the same element is still there |
-//! | reads an end of a `Vec` or of a [`PriorityQueue`](super::PriorityQueue), or pops it | the same elements are still first there, as many as were popped, and one more if one was read behind them |
+//! | reads the front of a `Vec`, or pops it | the same elements are still there |
+//! | reads the back of a `Vec`, or pops it | the same element is still last; for what stands before it, or once the transaction has written to the vector, it also has the same length |
+//! | reads an end of a [`PriorityQueue`](super::PriorityQueue), or pops it | the same items are still first there, as many as were popped, and one more if one was read behind them |
+//! | reads a `PriorityQueue` after it has written to it | what was read is still there, and the limit is the same; if there is one, nobody has changed anything in the queue |
 //! | reads the length of a `Vec` | it has the same length |
-//! | reads a [`Cell`](super::Cell) or a [`Once`](super::Once) | nobody has written to it |
+//! | reads a [`Cell`](super::Cell) or a [`Once`](super::Once) | the same value is still there, not written since, or there still is none |
 //! | reads a whole collection, with `iter`, `len`, `index_of` or the like | nobody has changed anything in it |
 //! | only writes, with `insert`, `push_back`, `set`, `extend`, `clear` | always: blind writes conflict with nothing |
 //!

@@ -12,6 +12,8 @@ use crate::{
 
 /// What separates the digests of layouts from all others.
 const CONTEXT: &str = "mosaik/group/machine/1";
+/// The same, of the names of parts.
+const PARTS_CONTEXT: &str = "mosaik/group/parts/1";
 /// The same, of signatures.
 const SIGNATURE_CONTEXT: &str = "mosaik/group/signature/1";
 
@@ -98,6 +100,16 @@ impl Interface {
             stated: None,
             fault: None,
         }
+    }
+
+    /// The parts of the layout have these names, in this order.
+    pub(crate) fn parts(&mut self, names: &[&str]) {
+        let mut hasher = blake3::Hasher::new_derive_key(PARTS_CONTEXT);
+        for name in names {
+            hasher.update(&(name.len() as u64).to_le_bytes());
+            hasher.update(name.as_bytes());
+        }
+        self.layout.push(*hasher.finalize().as_bytes());
     }
 
     /// Adds a command.

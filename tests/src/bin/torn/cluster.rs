@@ -235,6 +235,16 @@ impl Cluster {
         Ok(())
     }
 
+    /// Where a member writes its state.
+    fn state(&self, host: usize) -> PathBuf {
+        self.dir.join(format!("state-{host}"))
+    }
+
+    /// Where all members have written theirs.
+    pub(crate) fn states(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        (0..MEMBERS).map(|host| self.state(host))
+    }
+
     /// Stops the workers of all, and returns what each member holds.
     pub(crate) fn finish(&mut self) -> anyhow::Result<Vec<String>> {
         for host in 0..HOSTS {
@@ -242,7 +252,7 @@ impl Cluster {
         }
         let mut states = Vec::new();
         for host in 0..MEMBERS {
-            let path = self.dir.join(format!("state-{host}"));
+            let path = self.state(host);
             self.ask(host, &format!("state {}", path.display()))?;
             states.push(fs::read_to_string(path)?);
         }

@@ -6,11 +6,13 @@
 //! killed at once; each is restarted in turn. In the end the history of all that the clients saw has to be
 //! linearizable, and every command that was acknowledged has to be applied, none twice; nothing that was begun on the
 //! smaller side of a split may have been acknowledged there, and nothing may have failed while each was restarted.
+//! Each member also moves money by transactions in a store of collections, which have to be strictly serializable.
 //!
 //! Once with logs on disk, and at the same time once with logs in memory, which leaves out what those do not survive.
 //! `torn durable` or `torn volatile` runs one of the two, and names behind that only what is called so. `RUST_LOG` shows
 //! what the members log.
 
+mod bank;
 mod cluster;
 mod member;
 mod net;

@@ -32,7 +32,7 @@ use tokio::{
 
 use tracing_subscriber::EnvFilter;
 
-use super::{net::address, record::Recorder};
+use super::{bank::Teller, net::address, record::Recorder};
 
 /// Members that found the group: more than half of the five, so that they found it once.
 const FOUNDERS: usize = 3;
@@ -83,6 +83,8 @@ impl Handle {
 /// What the workers share.
 struct Work {
     handle: Handle,
+    /// Of a member.
+    teller: Option<Teller>,
     recorder: Recorder,
     ids: AtomicU64,
     acknowledged: AtomicU64,
@@ -130,8 +132,13 @@ pub(crate) async fn run(args: &[&str]) -> anyhow::Result<()> {
         "-" => Handle::Member(group.durable(Durability::Volatile).join()),
         _ => Handle::Member(group.durable(Durability::Required).join()),
     };
+    let teller = match *dir {
+        "client" => None,
+        _ => Some(Teller::new(&network, durable, record)?),
+    };
     let work = Arc::new(Work {
         handle: handle.clone(),
+        teller,
         recorder: Recorder::new(record)?,
         ids: AtomicU64::new(boot << 32),
         acknowledged: AtomicU64::new(0),
@@ -140,16 +147,23 @@ pub(crate) async fn run(args: &[&str]) -> anyhow::Result<()> {
     });
     for worker in 0..WORKERS {
         let working = work.clone().work(boot * WORKERS + worker, worker == 0);
-        tokio::spawn(async move {
-            if let Err(error) = working.await {
-                eprintln!("{error:#}");
-                std::process::exit(1);
-            }
-        });
+        tokio::spawn(or_exit(working));
     }
     handle.when().online().await;
+    if let Some(teller) = &work.teller {
+        teller.online().await;
+        tokio::spawn(or_exit(work.clone().tell()));
+    }
     println!("online");
     obey(&network, &work, hosts).await
+}
+
+/// Ends the process if something fails.
+async fn or_exit(working: impl Future<Output = anyhow::Result<()>>) {
+    if let Err(error) = working.await {
+        eprintln!("{error:#}");
+        std::process::exit(1);
+    }
 }
 
 /// Does what it is told.
@@ -186,6 +200,9 @@ async fn obey(network: &Network, work: &Work, hosts: usize) -> anyhow::Result<()
             }
             ["state", path] => {
                 std::fs::write(path, state(&work.handle).await?)?;
+                if let Some(teller) = &work.teller {
+                    teller.write_state(path).await?;
+                }
                 println!("state");
             }
             ["explain"] => {
@@ -222,12 +239,28 @@ async fn state(handle: &Handle) -> anyhow::Result<String> {
 impl Work {
     /// Changes and reads registers whenever it may, or only reads: so it never waits for one answer for long.
     async fn work(self: Arc<Self>, client: u64, reads: bool) -> anyhow::Result<()> {
+        self.again_and_again(|| self.once(client, reads)).await
+    }
+
+    /// Moves money whenever it may.
+    async fn tell(self: Arc<Self>) -> anyhow::Result<()> {
+        let Some(teller) = &self.teller else {
+            return Ok(());
+        };
+        self.again_and_again(|| teller.once(self.ids.fetch_add(1, Ordering::Relaxed)))
+            .await
+    }
+
+    async fn again_and_again<F: Future<Output = anyhow::Result<()>>>(
+        &self,
+        once: impl Fn() -> F,
+    ) -> anyhow::Result<()> {
         let mut goes = self.goes.subscribe();
         loop {
             goes.wait_for(|goes| *goes).await.context("the end")?;
             let busy = self.busy.read().await;
             if *self.goes.borrow() {
-                self.once(client, reads).await?;
+                once().await?;
             }
             drop(busy);
             let pause = rand::rng().random_range(0..PAUSE);

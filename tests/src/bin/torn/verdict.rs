@@ -7,6 +7,7 @@ use mosaik::sim::history::{Operation, OperationId, check_exactly_once, check_lin
 use mosaik_tests::groups::{Op, Sequential};
 
 use super::{
+    bank,
     cluster::Cluster,
     record::{self, Asked, now},
 };
@@ -145,6 +146,9 @@ pub(crate) fn check(
         applied.len(),
         operations.len() - changes.len(),
     )?;
+    let records = cluster.records().iter().map(|(_, path)| path.as_path());
+    let told = bank::verdict(records, cluster.states())?;
+    writeln!(text, "  {told}")?;
     print!("{text}");
     Ok(())
 }
