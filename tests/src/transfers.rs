@@ -179,6 +179,14 @@ pub fn check(calls: &[Call], moved: &[Transfer]) -> Result<(), Violation> {
     }
     let unknown = places.keys().find(|id| !known.contains(id));
     ensure!(unknown.is_none(), "nobody asked for {unknown:?}");
+    for call in calls {
+        if let Fate::Saw(saw) | Fate::Refused(_, saw) = &call.fate {
+            // Whoever has seen a transfer knows that it has taken effect.
+            for (_, completed) in times.iter_mut().take(saw.len) {
+                *completed = call.completed.min(*completed);
+            }
+        }
+    }
     check_order(&times)?;
     for call in calls {
         if let Fate::Saw(saw) | Fate::Refused(_, saw) = &call.fate {
@@ -335,5 +343,16 @@ mod tests {
             &moved,
             "has missed",
         );
+
+        // The second is under way all the while: seen by one, then not by another.
+        let under_way = [
+            first,
+            call(2, 90, Fate::Moved(2)),
+            call(10, 11, Fate::Saw(saw(2, 10))),
+        ];
+        assert_eq!(check(&under_way, &moved), Ok(()));
+        let mut back = under_way.to_vec();
+        back.push(call(12, 13, Fate::Saw(saw(1, 40))));
+        wrong(&back, &moved, "has missed");
     }
 }

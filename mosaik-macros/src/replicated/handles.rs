@@ -1,8 +1,8 @@
 //! The handles of a struct of collections.
 
 use proc_macro2::TokenStream;
-use quote::quote;
-use syn::{Ident, spanned::Spanned as _};
+use quote::{ToTokens as _, quote};
+use syn::{GenericParam, Ident, spanned::Spanned as _};
 
 use super::{Expansion, at, fields::Field, list};
 use crate::common::item::variable;
@@ -70,8 +70,8 @@ impl Expansion<'_> {
                 ty,
                 ..
             } = field;
-            let of = at(ty.span(), quote!(#of<#ty>));
-            quote!(#(#attributes)* #visibility #name: #of)
+            let of = at(ty.span(), of.clone());
+            quote!(#(#attributes)* #visibility #name: #of<#ty>)
         });
         quote! {
             #[doc = #doc]
@@ -186,6 +186,15 @@ impl Expansion<'_> {
         let (parameters, arguments, conditions) = self.replicated.split_for_impl();
         let names: Vec<_> = fields.iter().map(|field| &field.name).collect();
         let listed = list(names.iter());
+        let captured = self
+            .generics
+            .params
+            .iter()
+            .map(|parameter| match parameter {
+                GenericParam::Lifetime(lifetime) => lifetime.lifetime.to_token_stream(),
+                GenericParam::Type(ty) => ty.ident.to_token_stream(),
+                GenericParam::Const(constant) => constant.ident.to_token_stream(),
+            });
         let body = variable("body");
         let (begun, outcome) = (variable("transaction"), variable("outcome"));
         let returned = list(names.iter().map(|name| quote!(#begun.#name)));
@@ -209,7 +218,7 @@ impl Expansion<'_> {
                         ::core::option::Option<<__Outcome as #root::collections::transaction::Outcome>::Value>,
                         #root::GroupError,
                     >,
-                > + ::core::marker::Send
+                > + ::core::marker::Send + use<#(#captured,)* __Body, __Outcome>
                 where
                     __Body: ::core::ops::FnMut(&mut #transaction #arguments) -> __Outcome + ::core::marker::Send,
                     __Outcome: #root::collections::transaction::Outcome,

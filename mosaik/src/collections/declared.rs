@@ -209,9 +209,9 @@ where
     let store = store.clone();
     async move {
         transact(&store, move |shot| {
-            let (outcome, transactions) = body(D::Collections::begin(shot, 0));
+            let (outcome, transactions) = body(D::Collections::begin(shot, 0, D::WRITES));
             let mut proposal = Proposal::new(shot);
-            D::Collections::end(transactions, 0, D::WRITES, &mut proposal);
+            D::Collections::end(transactions, &mut proposal);
             (outcome.value(), proposal)
         })
         .await

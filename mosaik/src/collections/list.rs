@@ -123,10 +123,10 @@ pub trait StoredList: CollectionList + 'static {
     fn views(shot: &Shot, index: usize) -> Self::Views;
 
     /// A transaction begins with what is in a shot from `index` on.
-    fn begin(shot: &Shot, index: usize) -> Self::Transactions;
+    fn begin(shot: &Shot, index: usize, names: &[&str]) -> Self::Transactions;
 
     /// A transaction ends: puts what it did to a proposal.
-    fn end(transactions: Self::Transactions, index: usize, names: &[&str], proposal: &mut Proposal);
+    fn end(transactions: Self::Transactions, proposal: &mut Proposal);
 }
 
 impl StoredList for () {
@@ -138,9 +138,9 @@ impl StoredList for () {
 
     fn views(_: &Shot, _: usize) {}
 
-    fn begin(_: &Shot, _: usize) {}
+    fn begin(_: &Shot, _: usize, _: &[&str]) {}
 
-    fn end((): (), _: usize, _: &[&str], _: &mut Proposal) {}
+    fn end((): (), _: &mut Proposal) {}
 }
 
 impl<C: Stored, R: StoredList> StoredList for (C, R) {
@@ -168,18 +168,13 @@ impl<C: Stored, R: StoredList> StoredList for (C, R) {
         (C::view(shot.keep(index)), R::views(shot, index + 1))
     }
 
-    fn begin(shot: &Shot, index: usize) -> Self::Transactions {
-        let draft = Draft::new(shot.keep(index));
-        (C::begin(draft), R::begin(shot, index + 1))
+    fn begin(shot: &Shot, index: usize, names: &[&str]) -> Self::Transactions {
+        let draft = Draft::new(index, number(names[index]), shot.keep(index));
+        (C::begin(draft), R::begin(shot, index + 1, names))
     }
 
-    fn end(
-        (first, rest): Self::Transactions,
-        index: usize,
-        names: &[&str],
-        proposal: &mut Proposal,
-    ) {
-        C::end(first).put(index, number(names[index]), proposal);
-        R::end(rest, index + 1, names, proposal);
+    fn end((first, rest): Self::Transactions, proposal: &mut Proposal) {
+        C::end(first).put(proposal);
+        R::end(rest, proposal);
     }
 }

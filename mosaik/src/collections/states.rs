@@ -55,6 +55,9 @@ pub trait States: Clone + Default + Serialize + DeserializeOwned + Send + Sync +
         reply: &mut Reply,
     ) -> Result<(), Unencodable>;
 
+    /// Whether a transaction has read nothing of it.
+    fn is_blind(part: &Self::Part) -> bool;
+
     /// Whether a transaction would read now what its part has read.
     fn is_as_read(&self, part: &Self::Part) -> bool;
 
@@ -161,6 +164,10 @@ impl States for () {
         match write {}
     }
 
+    fn is_blind(part: &Never) -> bool {
+        match *part {}
+    }
+
     fn is_as_read(&self, part: &Never) -> bool {
         match *part {}
     }
@@ -221,6 +228,13 @@ impl<S: State, R: States> States for (S, R) {
         match write {
             Either::First(write) => reply.put(&self.0.write(write, stamps, news.begin(feed))),
             Either::Rest(write) => self.1.write(write, stamps, pending, feeds, reply),
+        }
+    }
+
+    fn is_blind(part: &Self::Part) -> bool {
+        match part {
+            Either::First(part) => part.read == S::Read::default(),
+            Either::Rest(part) => R::is_blind(part),
         }
     }
 

@@ -156,13 +156,21 @@ fn a_store_has_the_interface_of_its_collections() {
 fn propose(place: &Place, reads: &str) -> Vec<u8> {
     let shot = place.load();
     let mut proposal = Proposal::new(&shot);
-    let mut prices = super::transaction::MapTransaction::new(Draft::new(shot.keep(0)));
+    let mut prices = super::transaction::MapTransaction::new(Draft::new(
+        0,
+        number("prices.write"),
+        shot.keep(0),
+    ));
     prices.get(&reads.to_owned());
     prices.insert(reads.to_owned(), 10_u64);
-    let mut trades = super::transaction::VecTransaction::new(Draft::new(shot.keep(1)));
+    let mut trades = super::transaction::VecTransaction::new(Draft::new(
+        1,
+        number("trades.write"),
+        shot.keep(1),
+    ));
     trades.push_back(10_u64);
-    prices.draft.put(0, number("prices.write"), &mut proposal);
-    trades.draft.put(1, number("trades.write"), &mut proposal);
+    prices.draft.put(&mut proposal);
+    trades.draft.put(&mut proposal);
     proposal.encode().unwrap()
 }
 
@@ -217,6 +225,16 @@ fn a_transaction_of_another_charter_is_refused_and_can_be_tried_again() {
     );
     let again = propose(&place, "a");
     assert_eq!(apply(&mut store, &other, TRANSACTION, &again), applied);
+    // Of who has read nothing the charter does not matter.
+    let shot = place.load();
+    let mut proposal = Proposal::new(&shot);
+    let draft = Draft::new(1, number("trades.write"), shot.keep(1));
+    let mut trades = super::transaction::VecTransaction::new(draft);
+    trades.push_back(10_u64);
+    trades.draft.put(&mut proposal);
+    let blind = proposal.encode().unwrap();
+    let third = Ctx::example_of([9; 16]);
+    assert_eq!(apply(&mut store, &third, TRANSACTION, &blind), applied);
 }
 
 #[test]

@@ -118,6 +118,7 @@ async fn counters(name: &str) -> ([mosaik::Network; 3], [MapWriter<u8, u64>; 3])
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_read_and_changed_meanwhile_is_tried_again() {
     let (_networks, maps) = counters("increments").await;
+    within(maps[0].insert(9, 9)).await.unwrap();
     let calls = AtomicU64::new(0);
     let increment = |map: &MapWriter<u8, u64>| {
         let map = map.clone();
@@ -271,4 +272,76 @@ async fn what_timed_out_is_answered_later_as_it_would_have_been() {
         within(patient.refresh()).await.unwrap();
         assert_eq!(patient.get(&n), Some(n + 1));
     }
+}
+
+/// What cannot be encoded.
+#[derive(Clone, serde::Deserialize)]
+struct Unspeakable(bool);
+
+impl serde::Serialize for Unspeakable {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 {
+            return Err(serde::ser::Error::custom("unspeakable"));
+        }
+        serializer.serialize_bool(self.0)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_encoded_is_an_error() {
+    let networks = three(&unique("unspeakable")).await;
+    let [map, _, _] = networks.each_ref().map(|network| {
+        let builder = Map::<u8, Unspeakable>::builder(network, "unspeakable");
+        builder.founders(3).writer()
+    });
+    within(map.when().online()).await;
+    let unspeakable = map.transaction(|map| {
+        map.insert(1, Unspeakable(true));
+        Some(())
+    });
+    let error = within(unspeakable).await.unwrap_err();
+    assert!(matches!(error, GroupError::Encoding(_)), "{error}");
+    assert!(map.is_empty());
+    let aborted: Result<Option<()>, _> = within(map.transaction(|map| {
+        map.insert(1, Unspeakable(true));
+        None
+    }))
+    .await;
+    assert_eq!(aborted.unwrap(), None, "it is not to be sent");
+    within(map.insert(1, Unspeakable(false))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_only_looks_is_answered_however_much_is_written() {
+    let (_networks, maps) = counters("busy").await;
+    within(maps[0].insert(0, 0)).await.unwrap();
+    let goes = std::sync::atomic::AtomicBool::new(true);
+    let writing = join_all((0..8).map(|n| {
+        let (map, goes) = (&maps[n % 2], &goes);
+        async move {
+            let mut count = 0;
+            while goes.load(Ordering::Relaxed) {
+                count += 1;
+                map.insert(n as u8, count).await.unwrap();
+            }
+        }
+    }));
+    let looking = async {
+        for _ in 0..30 {
+            let mut calls = 0;
+            let looked = maps[2].transaction(|map| {
+                calls += 1;
+                Some(map.iter().count())
+            });
+            assert!(looked.await.unwrap().is_some_and(|count| count > 0));
+            assert!(calls <= 2, "{calls} calls");
+            let aborted: Option<()> = maps[2]
+                .transaction(|map| (map.len() > 1_000).then_some(()))
+                .await
+                .unwrap();
+            assert_eq!(aborted, None);
+        }
+        goes.store(false, Ordering::Relaxed);
+    };
+    within(async { tokio::join!(writing, looking) }).await;
 }

@@ -22,6 +22,10 @@ use crate::{
 /// What it writes is applied to a copy, which costs nothing to begin with, so the transaction reads what it has
 /// written. What it reads is noted by what it was when the transaction began.
 pub struct Draft<S, R> {
+    /// The collection's place in the list that the store consists of.
+    index: usize,
+    /// The number of the command that writes to it.
+    number: u64,
     base: Arc<S>,
     now: S,
     stamps: Stamps,
@@ -41,16 +45,18 @@ struct Writes {
 impl Writes {
     fn push<S: State>(&mut self, write: &S::Write) -> Result<(), GroupError> {
         let before = self.bytes.len();
-        self.bytes = append(std::mem::take(&mut self.bytes), write)?;
         self.count += 1;
+        self.bytes = append(std::mem::take(&mut self.bytes), write)?;
         may_be_sent::<S>(write, self.bytes.len() - before)
     }
 }
 
 impl<S: State> Draft<S, S::Read> {
-    /// Begins with a collection as it is.
-    pub(crate) fn new(base: Arc<S>) -> Self {
+    /// Begins with the collection at a place as it is, which the command of this number writes to.
+    pub(crate) fn new(index: usize, number: u64, base: Arc<S>) -> Self {
         Self {
+            index,
+            number,
             now: S::clone(&base),
             stamps: Stamps::behind(base.last_stamp()),
             read: RefCell::default(),
@@ -95,10 +101,14 @@ impl<S: State> Draft<S, S::Read> {
         crate::wire::decode(&bytes).unwrap()
     }
 
-    /// Puts it to `proposal`, as the collection at a place, which the command of this number writes to.
-    pub(crate) fn put(self, index: usize, number: u64, proposal: &mut Proposal) {
+    /// Puts it to `proposal`.
+    pub(crate) fn put(self, proposal: &mut Proposal) {
         let Self {
-            read, mut writes, ..
+            index,
+            number,
+            read,
+            mut writes,
+            ..
         } = self;
         let read = read.into_inner();
         let fault = writes.fault.take();
@@ -179,15 +189,13 @@ impl Proposal {
     ///
     /// # Errors
     /// When something in it cannot be sent.
-    pub(crate) fn encode(&mut self) -> Result<Vec<u8>, GroupError> {
-        match self.fault.take() {
-            Some(fault) => Err(fault),
-            None => {
-                let mut bytes = append(Vec::new(), &(self.origin, self.count))?;
-                bytes.append(&mut self.bytes);
-                Ok(bytes)
-            }
+    pub(crate) fn encode(mut self) -> Result<Vec<u8>, GroupError> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
         }
+        let mut bytes = append(Vec::new(), &(self.origin, self.count))?;
+        bytes.append(&mut self.bytes);
+        Ok(bytes)
     }
 }
 

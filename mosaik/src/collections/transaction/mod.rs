@@ -12,6 +12,9 @@
 //! Transactions are therefore strictly serializable: each takes effect at one moment between its call and its return,
 //! in one order for all.
 //!
+//! It is tried again until the store's `command_timeout` has passed; the last try may take as long once more, as what
+//! becomes of it has to be known.
+//!
 //! # What counts as read
 //! | a transaction that | is applied if |
 //! |---|---|
@@ -27,7 +30,8 @@
 //! | only writes, with `insert`, `push_back`, `set`, `extend`, `clear` | always: blind writes conflict with nothing |
 //!
 //! What is only written is not read, and to find out what was there would be to read it, so `insert` and the like return
-//! nothing here: read first where that matters. What the transaction has written itself does not count when it reads it.
+//! nothing here: read first where that matters. A value that the transaction has put itself does not count when it reads
+//! it, at a key or in a cell; in a vector its place does, and so the length.
 //!
 //! # Example
 //! ```no_run
@@ -117,24 +121,29 @@ pub(super) async fn transact<T>(
     mut attempt: impl FnMut(&Shot) -> (Option<T>, Proposal),
 ) -> Result<Option<T>, GroupError> {
     let deadline = rt::now() + store.command_timeout();
+    // Whether what is shown holds all that was acknowledged before this was called.
+    let mut is_fresh = false;
     loop {
         let shot = store.place().load_full();
-        let (outcome, mut proposal) = attempt(&shot);
+        let (outcome, proposal) = attempt(&shot);
         drop(shot);
         if outcome.is_some() && proposal.has_writes() {
             let arguments = proposal.encode()?;
-            drop(proposal);
             let group = store.group();
             let applied = group.call_encoded(number(TRANSACTION), &arguments);
             if applied.await? {
                 return Ok(outcome);
             }
         } else {
-            store.refresh().await?;
-            if proposal.is_as_read(&store.place().load()) {
+            if !is_fresh {
+                store.refresh().await?;
+            }
+            if is_fresh || proposal.is_as_read(&store.place().load()) {
                 return Ok(outcome);
             }
         }
+        // An answer comes once this node has what it depends on, too.
+        is_fresh = true;
         if rt::now() >= deadline {
             return Err(GroupError::Contended);
         }
@@ -151,10 +160,11 @@ pub(super) async fn transact_alone<C: Stored, T>(
 ) -> Result<Option<T>, GroupError> {
     transact(handle.store(), |shot| {
         let index = handle.index();
-        let mut transaction = C::begin(Draft::new(shot.keep(index)));
+        let draft = Draft::new(index, handle.number(), shot.keep(index));
+        let mut transaction = C::begin(draft);
         let outcome = body(&mut transaction);
         let mut proposal = Proposal::new(shot);
-        C::end(transaction).put(index, handle.number(), &mut proposal);
+        C::end(transaction).put(&mut proposal);
         (outcome, proposal)
     })
     .await

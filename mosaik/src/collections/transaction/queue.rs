@@ -16,11 +16,16 @@ use crate::collections::{
 /// item may have been evicted.
 pub struct PriorityQueueTransaction<P, K, V> {
     pub(in crate::collections) draft: Draft<QueueState<P, K, V>, QueueRead<K>>,
+    /// Whether there has been a limit at any time.
+    was_limited: bool,
 }
 
 impl<P: Key, K: Key, V: Value> PriorityQueueTransaction<P, K, V> {
     pub(in crate::collections) fn new(draft: Draft<QueueState<P, K, V>, QueueRead<K>>) -> Self {
-        Self { draft }
+        Self {
+            was_limited: draft.now().limit().is_some(),
+            draft,
+        }
     }
 
     /// The priority and the value of the item with a key; clones. Reads the key.
@@ -83,7 +88,7 @@ impl<P: Key, K: Key, V: Value> PriorityQueueTransaction<P, K, V> {
     fn note_limit(&self, base: &QueueState<P, K, V>, read: &mut QueueRead<K>) {
         if self.draft.has_written() {
             base.read_limit(read);
-            if base.limit().or(self.draft.now().limit()).is_some() {
+            if self.was_limited {
                 base.read_whole(read);
             }
         }
@@ -177,6 +182,7 @@ impl<P: Key, K: Key, V: Value> PriorityQueueTransaction<P, K, V> {
 
     /// Sets how many items there may be from now on, or lifts that. Reads nothing.
     pub fn set_limit(&mut self, limit: Option<Limit>) {
+        self.was_limited |= limit.is_some();
         self.draft.write(QueueWrite::SetLimit(limit));
     }
 }

@@ -33,7 +33,7 @@ fn play<C: Stored, T>(
     script: &[T],
     step: &impl Fn(&mut C::Transaction, &T) -> String,
 ) -> (Vec<String>, DraftOf<C>) {
-    let mut transaction = C::begin(Draft::new(Arc::new(state.clone())));
+    let mut transaction = C::begin(Draft::new(0, 0, Arc::new(state.clone())));
     let seen = script.iter().map(|each| step(&mut transaction, each));
     (seen.collect(), C::end(transaction))
 }
@@ -308,7 +308,7 @@ fn queue_write() -> impl Strategy<Value = QueueWrite<u8, Crowded, u8>> {
         2 => several(item(), 3).prop_map(QueueWrite::Extend),
         1 => spans_below(3).prop_map(|span: Span<u8>| QueueWrite::RemoveRange(span)),
         1 => Just(QueueWrite::Clear),
-        1 => prop::option::of(limit).prop_map(QueueWrite::SetLimit),
+        3 => prop::option::of(limit).prop_map(QueueWrite::SetLimit),
     ]
 }
 
@@ -469,7 +469,7 @@ fn survives<C: Stored>(
 ) -> bool {
     let mut replica = Replica::<C::State>::default();
     replica.write_all(before);
-    let mut begun = C::begin(Draft::new(Arc::new(replica.state.clone())));
+    let mut begun = C::begin(Draft::new(0, 0, Arc::new(replica.state.clone())));
     transaction(&mut begun);
     let (read, _) = C::end(begun).recorded();
     replica.write_all(later);
@@ -549,6 +549,50 @@ fn who_matches_orders_does_not_meet_those_that_come_behind() {
         !survives::<Orders>(&three, own, &[limit]),
         "its own may have been evicted"
     );
+    // What has gone by a limit that was lifted again has gone by it.
+    let lifted = |queue: &mut PriorityQueueTransaction<u8, u8, u8>| {
+        queue.set_limit(Some(Limit {
+            len: 1,
+            evict: End::Max,
+        }));
+        queue.set_limit(None);
+        assert_eq!(queue.get(&1), Some((10, 0)));
+    };
+    assert!(!survives::<Orders>(&three, lifted, &[order(1, 4)]));
     let range = QueueWrite::RemoveRange((Bound::Included(15), Bound::Unbounded));
     assert!(survives::<Orders>(&three, matches, &[order(20, 5), range]));
+}
+
+#[test]
+fn each_kind_of_read_meets_only_what_it_read() {
+    let three = [VecWrite::Extend(vec![1, 2, 3])];
+    let back = |vec: &mut VecTransaction<u8>| assert_eq!(vec.back(), Some(3));
+    assert!(survives::<List<u8>>(&three, back, &[VecWrite::Set(0, 9)]));
+    assert!(!survives::<List<u8>>(
+        &three,
+        back,
+        &[VecWrite::PushBack(4)]
+    ));
+    let len = |vec: &mut VecTransaction<u8>| assert_eq!(vec.len(), 3);
+    assert!(survives::<List<u8>>(
+        &three,
+        len,
+        &[VecWrite::Set(0, 9), VecWrite::Swap(1, 2)]
+    ));
+    assert!(!survives::<List<u8>>(&three, len, &[VecWrite::PopFront]));
+    let has = |set: &mut SetTransaction<u8>| assert!(set.contains(&1));
+    let one = [SetWrite::Insert(1)];
+    assert!(survives::<Set<u8>>(
+        &one,
+        has,
+        &[SetWrite::Insert(2), SetWrite::Insert(1)]
+    ));
+    assert!(!survives::<Set<u8>>(&one, has, &[SetWrite::Clear]));
+    let sorted = |map: &mut SortedMapTransaction<u8, u8>| assert!(map.contains_key(&1));
+    let key = |key| MapWrite::Insert(key, 0);
+    assert!(survives::<SortedMap<u8, u8>>(&[key(1)], sorted, &[key(2)]));
+    assert!(!survives::<SortedMap<u8, u8>>(&[key(1)], sorted, &[key(1)]));
+    let limit = |queue: &mut PriorityQueueTransaction<u8, u8, u8>| assert_eq!(queue.limit(), None);
+    let item = QueueWrite::Insert(1, 1, 1);
+    assert!(survives::<PriorityQueue<u8, u8, u8>>(&[], limit, &[item]));
 }
