@@ -10,7 +10,10 @@ use std::{
     fmt,
 };
 
-use mosaik::collections::{Map, Vec as List};
+use mosaik::{
+    GroupError,
+    collections::{Map, Vec as List},
+};
 use serde::{Deserialize, Serialize};
 
 /// Accounts there are.
@@ -83,7 +86,42 @@ impl BankTransaction {
     }
 }
 
+impl BankWriter {
+    /// Moves money, and says what became of it.
+    pub async fn try_transfer(&self, id: u64, from: u64, to: u64, cents: u64) -> Fate {
+        let mut refused = None;
+        let done = self.transaction(|bank| {
+            let done = bank.transfer(id, from, to, cents);
+            refused = done.clone().err();
+            done
+        });
+        match (done.await, refused) {
+            (Ok(Some(())), _) => Fate::Moved(id),
+            (Ok(None), Some(saw)) => Fate::Refused(id, saw),
+            (Err(GroupError::Unavailable(_) | GroupError::Busy | GroupError::Contended), _) => {
+                Fate::Failed(id)
+            }
+            _ => Fate::Unknown(id),
+        }
+    }
+
+    /// Looks at everything, and says what was seen.
+    pub async fn try_look(&self, id: u64) -> Fate {
+        let saw = self.transaction(|bank| Some(bank.look()));
+        match saw.await {
+            Ok(Some(saw)) => Fate::Saw(saw),
+            _ => Fate::Failed(id),
+        }
+    }
+}
+
 impl BankView {
+    /// The accounts that something is said of, in their order.
+    pub fn entries(&self) -> Vec<(u64, u64)> {
+        let entries = self.accounts.ascending();
+        entries.map(|(key, value)| (*key, *value)).collect()
+    }
+
     /// What is there altogether: it never changes.
     pub fn sum(&self) -> u64 {
         let balance = |account| self.accounts.get(&account).copied().unwrap_or(EACH);

@@ -11,12 +11,10 @@ use std::{
 
 use mosaik::{
     Network,
-    groups::{Durability, GroupError},
+    groups::Durability,
     sim::{Campaign, Host, Nemesis, Schedule, World},
 };
-use mosaik_tests::transfers::{
-    ACCOUNTS, Bank, BankReader, BankWriter, Call, EACH, Fate, Saw, check,
-};
+use mosaik_tests::transfers::{ACCOUNTS, Bank, BankReader, BankWriter, Call, EACH, Fate, check};
 
 /// Transactions of each client at most.
 const CALLS: u64 = 120;
@@ -108,12 +106,7 @@ impl Run {
         // A process that is killed never says what became of it.
         self.note(id, invoked, u64::MAX, Fate::Unknown(id));
         let fate = if self.world.random(0..4) == 0 {
-            let saw: Result<Option<Saw>, GroupError> =
-                bank.transaction(|bank| Some(bank.look())).await;
-            match saw {
-                Ok(Some(saw)) => Fate::Saw(saw),
-                _ => Fate::Failed(id),
-            }
+            bank.try_look(id).await
         } else {
             self.transfer(bank, id).await
         };
@@ -124,20 +117,7 @@ impl Run {
         let from = self.world.random(0..ACCOUNTS);
         let to = (from + self.world.random(1..ACCOUNTS)) % ACCOUNTS;
         let cents = self.world.random(0..EACH);
-        let mut refused = None;
-        let done = bank.transaction(|bank| {
-            let done = bank.transfer(id, from, to, cents);
-            refused = done.clone().err();
-            done
-        });
-        match (done.await, refused) {
-            (Ok(Some(())), _) => Fate::Moved(id),
-            (Ok(None), Some(saw)) => Fate::Refused(id, saw),
-            (Err(GroupError::Unavailable(_) | GroupError::Busy | GroupError::Contended), _) => {
-                Fate::Failed(id)
-            }
-            _ => Fate::Unknown(id),
-        }
+        bank.try_transfer(id, from, to, cents).await
     }
 
     fn note(&self, id: u64, invoked: u64, completed: u64, fate: Fate) {
@@ -193,13 +173,7 @@ fn run(world: &World, schedule: &Schedule, writers: usize, durable: bool) -> (us
         for view in &views {
             assert_eq!(view.sum(), ACCOUNTS * EACH);
             assert!(view.moved.iter().eq(&moved));
-            let entries = |view: &mosaik_tests::transfers::BankView| {
-                let entries = view.accounts.ascending();
-                entries
-                    .map(|(key, value)| (*key, *value))
-                    .collect::<Vec<_>>()
-            };
-            assert_eq!(entries(view), entries(&views[0]));
+            assert_eq!(view.entries(), views[0].entries());
         }
         let calls = run.calls.lock().unwrap().clone();
         let calls: Vec<_> = calls.into_values().collect();

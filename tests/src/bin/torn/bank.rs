@@ -10,13 +10,8 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use mosaik::{
-    Network,
-    groups::{Durability, GroupError},
-};
-use mosaik_tests::transfers::{
-    ACCOUNTS, Bank, BankReader, BankWriter, Call, EACH, Fate, Saw, Transfer, check,
-};
+use mosaik::{Network, groups::Durability};
+use mosaik_tests::transfers::{ACCOUNTS, Bank, BankWriter, Call, EACH, Fate, Transfer, check};
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
@@ -65,18 +60,16 @@ impl Teller {
 
     /// Moves money once, or looks at all there is.
     pub(crate) async fn once(&self, id: u64) -> anyhow::Result<()> {
-        ensure!(sum(&self.bank) == ACCOUNTS * EACH, "a view of no moment");
+        ensure!(
+            self.bank.view().sum() == ACCOUNTS * EACH,
+            "a view of no moment"
+        );
         let invoked = now();
         // Who is killed never says what became of it.
         self.note(id, invoked, u64::MAX, Fate::Unknown(id))?;
         let looks = rand::rng().random_range(0..4) == 0;
         let fate = if looks {
-            let saw: Result<Option<Saw>, GroupError> =
-                self.bank.transaction(|bank| Some(bank.look())).await;
-            match saw {
-                Ok(Some(saw)) => Fate::Saw(saw),
-                _ => Fate::Failed(id),
-            }
+            self.bank.try_look(id).await
         } else {
             self.transfer(id).await
         };
@@ -90,20 +83,7 @@ impl Teller {
             let to = (from + random.random_range(1..ACCOUNTS)) % ACCOUNTS;
             (from, to, random.random_range(0..EACH))
         };
-        let mut refused = None;
-        let done = self.bank.transaction(|bank| {
-            let done = bank.transfer(id, from, to, cents);
-            refused = done.clone().err();
-            done
-        });
-        match (done.await, refused) {
-            (Ok(Some(())), _) => Fate::Moved(id),
-            (Ok(None), Some(saw)) => Fate::Refused(id, saw),
-            (Err(GroupError::Unavailable(_) | GroupError::Busy | GroupError::Contended), _) => {
-                Fate::Failed(id)
-            }
-            _ => Fate::Unknown(id),
-        }
+        self.bank.try_transfer(id, from, to, cents).await
     }
 
     fn note(&self, id: u64, invoked: u64, completed: u64, fate: Fate) -> anyhow::Result<()> {
@@ -124,18 +104,13 @@ impl Teller {
     pub(crate) async fn write_state(&self, path: &str) -> anyhow::Result<()> {
         self.bank.refresh().await?;
         let view = self.bank.view();
-        let accounts = view.accounts.ascending();
         let held = Held {
-            accounts: accounts.map(|(key, value)| (*key, *value)).collect(),
+            accounts: view.entries(),
             moved: view.moved.iter().cloned().collect(),
         };
         fs::write(beside(Path::new(path)), serde_json::to_string(&held)?)?;
         Ok(())
     }
-}
-
-fn sum(bank: &BankReader) -> u64 {
-    bank.view().sum()
 }
 
 fn beside(path: &Path) -> PathBuf {
