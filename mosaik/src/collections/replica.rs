@@ -70,6 +70,7 @@ pub(crate) struct Replica<L: Layout> {
 }
 
 type Pending<L> = <<L as Layout>::States as States>::Pending;
+type Feeds<L> = <<L as Layout>::States as States>::Feeds;
 
 /// A command.
 pub(crate) enum Operation<T: States> {
@@ -128,16 +129,25 @@ impl<L: Layout> Replica<L> {
         };
         let is_as_read = parts.iter().all(is_as_read);
         if is_as_read {
-            let pending = self.pending.get_mut();
-            let pending = pending.unwrap_or_else(PoisonError::into_inner);
-            *self.is_news.get_mut() = true;
+            let (states, stamps, pending, feeds) = self.writing();
             for part in parts {
-                let feeds = &self.shown.feeds;
-                self.states
-                    .write_part(part, &mut self.stamps, pending, feeds);
+                states.write_part(part, stamps, pending, feeds);
             }
         }
         is_as_read
+    }
+
+    /// What a write needs; there will be news to show.
+    fn writing(&mut self) -> (&mut L::States, &mut Stamps, &mut Pending<L>, &Feeds<L>) {
+        *self.is_news.get_mut() = true;
+        let pending = self.pending.get_mut();
+        let pending = pending.unwrap_or_else(PoisonError::into_inner);
+        (
+            &mut self.states,
+            &mut self.stamps,
+            pending,
+            &self.shown.feeds,
+        )
     }
 }
 
@@ -199,12 +209,8 @@ impl<L: Layout> Application for Replica<L> {
         }
         match operation {
             Operation::Write(write) => {
-                *self.is_news.get_mut() = true;
-                let pending = self.pending.get_mut();
-                let pending = pending.unwrap_or_else(PoisonError::into_inner);
-                let feeds = &self.shown.feeds;
-                self.states
-                    .write(write, &mut self.stamps, pending, feeds, reply)
+                let (states, stamps, pending, feeds) = self.writing();
+                states.write(write, stamps, pending, feeds, reply)
             }
             Operation::Transaction { origin, parts } => reply.put(&self.transact(origin, parts)),
         }
