@@ -30,6 +30,10 @@ mod book {
     mod cell {}
     #[doc = include_str!("../../book/src/priority-queue.md")]
     mod priority_queue {}
+    #[doc = include_str!("../../book/src/counter.md")]
+    mod counter {}
+    #[doc = include_str!("../../book/src/lock.md")]
+    mod lock {}
     #[doc = include_str!("../../book/src/beside-std.md")]
     mod beside_std {}
     #[doc = include_str!("../../book/src/durability.md")]

@@ -11,7 +11,8 @@ pub use inventory;
 use serde::de::DeserializeOwned;
 
 pub use crate::collections::{
-    DeclaredCollections, DeclaredStore, Entered, Stored, builder_of_one, transaction_of, views_of,
+    DeclaredCollections, DeclaredStore, Entered, Replicated, Stored, builder_of_one,
+    transaction_of, views_of,
 };
 pub use crate::declare::{
     Declared, GenericDecl, GroupDecl, Lag, Location, SchemaSource, Submission, TopicDecl,
@@ -22,7 +23,7 @@ pub use crate::groups::{
     Unencodable, Unknown, number,
 };
 use crate::{
-    collections::{Replicated, layout_of},
+    collections::layout_of,
     declare::{Schema, SchemaError},
     tickets::TicketValidator,
 };

@@ -134,12 +134,27 @@ fn attributes(attributes: &[Attribute]) -> Vec<syn::Error> {
 }
 
 /// Types of std that somebody may take for a collection here, and what there is instead.
-const INSTEAD: [(&[&str], &str); 7] = [
+const INSTEAD: [(&[&str], &str); 8] = [
     (&["HashMap"], "Map"),
     (&["BTreeMap"], "SortedMap"),
     (&["HashSet", "BTreeSet"], "Set"),
     (&["VecDeque", "LinkedList"], "Vec"),
     (&["BinaryHeap"], "PriorityQueue"),
+    (
+        &[
+            "AtomicU8",
+            "AtomicU16",
+            "AtomicU32",
+            "AtomicU64",
+            "AtomicUsize",
+            "AtomicI8",
+            "AtomicI16",
+            "AtomicI32",
+            "AtomicI64",
+            "AtomicIsize",
+        ],
+        "Counter",
+    ),
     (&["OnceLock", "OnceCell", "LazyLock"], "Once"),
     (
         &[

@@ -22,13 +22,14 @@ impl Expansion<'_> {
             root,
             private,
             store,
+            content,
             ..
         } = self;
         let (parameters, arguments, conditions) = self.replicated.split_for_impl();
         let (writer, reader) = (self.beside("Writer"), self.beside("Reader"));
         let (writer, reader) = (quote!(#writer #arguments), quote!(#reader #arguments));
         quote! {
-            #[allow(dead_code, unreachable_pub, clippy::all, clippy::pedantic)]
+            #[allow(dead_code, private_bounds, unreachable_pub, clippy::all, clippy::pedantic)]
             impl #parameters #store #conditions {
                 /// Handles that read and write the collections. This node is a member of the store's group, and votes if
                 /// chosen. Once it follows the store as a reader, a writer is refused: open that first.
@@ -44,7 +45,7 @@ impl Expansion<'_> {
 
                 /// Options for the store, which begin as they are declared.
                 pub fn builder(network: &#root::Network) -> #root::collections::Builder<#writer, #reader> {
-                    #private::Entered::<Self>::builder(network.groups())
+                    #private::Entered::<#content>::builder(network.groups())
                 }
             }
         }
@@ -133,7 +134,7 @@ impl Expansion<'_> {
         let Self {
             root,
             private,
-            store,
+            content,
             ..
         } = self;
         let ident = self.beside("Writer");
@@ -162,8 +163,8 @@ impl Expansion<'_> {
 
             #[automatically_derived]
             #[allow(deprecated)]
-            impl #parameters ::core::convert::From<#private::Entered<#store>> for #ident #arguments #conditions {
-                fn from(#entered: #private::Entered<#store>) -> Self {
+            impl #parameters ::core::convert::From<#private::Entered<#content>> for #ident #arguments #conditions {
+                fn from(#entered: #private::Entered<#content>) -> Self {
                     let #listed = #entered.writers();
                     Self {
                         #(#names,)*
@@ -179,7 +180,7 @@ impl Expansion<'_> {
         let Self {
             root,
             private,
-            store,
+            content,
             ..
         } = self;
         let (ident, transaction) = (self.beside("Writer"), self.beside("Transaction"));
@@ -199,7 +200,7 @@ impl Expansion<'_> {
         let (begun, outcome) = (variable("transaction"), variable("outcome"));
         let returned = list(names.iter().map(|name| quote!(#begun.#name)));
         quote! {
-            #[allow(dead_code, deprecated, unreachable_pub, clippy::all, clippy::pedantic)]
+            #[allow(dead_code, deprecated, private_bounds, unreachable_pub, clippy::all, clippy::pedantic)]
             impl #parameters #ident #arguments #conditions {
                 /// Reads and writes the collections as if nobody else did meanwhile: all that `body` writes is applied
                 /// together, and only if what it has read is still the same then; else `body` is called again. Returns
@@ -209,7 +210,8 @@ impl Expansion<'_> {
                 ///
                 /// # Errors
                 /// `GroupError::Contended` if others were faster again and again until the store's `command_timeout`:
-                /// nothing was written. After `GroupError::Timeout` the writes are still under way.
+                /// nothing was written. After `GroupError::Timeout` the writes are still under way, and their outcome is a
+                /// `bool`: whether they were applied.
                 pub fn transaction<__Body, __Outcome>(
                     &self,
                     mut #body: __Body,
@@ -223,7 +225,7 @@ impl Expansion<'_> {
                     __Body: ::core::ops::FnMut(&mut #transaction #arguments) -> __Outcome + ::core::marker::Send,
                     __Outcome: #root::collections::transaction::Outcome,
                 {
-                    #private::transaction_of::<#store, _, _>(self, move |#listed| {
+                    #private::transaction_of::<#content, _, _>(self, move |#listed| {
                         let mut #begun = #transaction { #(#names,)* };
                         let #outcome = #body(&mut #begun);
                         (#outcome, #returned)
@@ -237,7 +239,7 @@ impl Expansion<'_> {
         let Self {
             root,
             private,
-            store,
+            content,
             ..
         } = self;
         let (ident, view) = (self.beside("Reader"), self.beside("View"));
@@ -265,8 +267,8 @@ impl Expansion<'_> {
 
             #[automatically_derived]
             #[allow(deprecated)]
-            impl #parameters ::core::convert::From<#private::Entered<#store>> for #ident #arguments #conditions {
-                fn from(#entered: #private::Entered<#store>) -> Self {
+            impl #parameters ::core::convert::From<#private::Entered<#content>> for #ident #arguments #conditions {
+                fn from(#entered: #private::Entered<#content>) -> Self {
                     let #listed = #entered.readers();
                     Self {
                         #(#names,)*
@@ -275,12 +277,12 @@ impl Expansion<'_> {
                 }
             }
 
-            #[allow(dead_code, deprecated, unreachable_pub, clippy::all, clippy::pedantic)]
+            #[allow(dead_code, deprecated, private_bounds, unreachable_pub, clippy::all, clippy::pedantic)]
             impl #parameters #ident #arguments #conditions {
                 /// The collections as this node has them now, all at the same version, to be looked at for as long as is
                 /// wanted, without any copy.
                 pub fn view(&self) -> #view #arguments {
-                    let (__version, #listed) = #private::views_of::<#store>(self);
+                    let (__version, #listed) = #private::views_of::<#content>(self);
                     #view {
                         #(#names,)*
                         __version,

@@ -6,7 +6,7 @@ mod newtype;
 
 use proc_macro2::{Group, Span, TokenStream, TokenTree};
 use quote::quote;
-use syn::{Generics, Ident, LitStr, Visibility, parse_quote};
+use syn::{Generics, Ident, LitStr, Visibility, ext::IdentExt as _, parse_quote};
 
 use self::fields::{Field, Shape};
 use crate::common::{
@@ -42,7 +42,7 @@ pub(crate) fn replicated(args: TokenStream, item: TokenStream) -> TokenStream {
         return quote!(#error #item);
     }
     let expansion = Expansion::new(&declared, &options, &shape);
-    let declaration = expansion.declaration();
+    let (content, declaration) = (expansion.content(), expansion.declaration());
     let handles = match &shape {
         Shape::Named(fields) => expansion.handles(fields),
         Shape::Newtype(field) => expansion.newtype(field),
@@ -52,6 +52,7 @@ pub(crate) fn replicated(args: TokenStream, item: TokenStream) -> TokenStream {
         // It says what there is, and is never made.
         #[allow(dead_code, missing_debug_implementations)]
         #item
+        #content
         #handles
         const _: () = { #declaration };
     }
@@ -71,6 +72,9 @@ struct Expansion<'a> {
     private: TokenStream,
     /// The struct, with its arguments.
     store: TokenStream,
+    /// What stands for the struct where it says what it consists of, with the same arguments. It is private: what a
+    /// collection holds may be so, too, and then nothing public may tell.
+    content: TokenStream,
 }
 
 impl<'a> Expansion<'a> {
@@ -79,6 +83,8 @@ impl<'a> Expansion<'a> {
         let ident = &declared.ident;
         let (_, arguments, _) = declared.generics.split_for_impl();
         let store = quote!(#ident #arguments);
+        let content = content_of(ident);
+        let content = quote!(#content #arguments);
         let mut generics = declared.generics.clone();
         own::in_generics(&mut generics, &parse_quote!(#store));
         let mut replicated = generics.clone();
@@ -91,7 +97,7 @@ impl<'a> Expansion<'a> {
             }
         } else {
             // Where it says what is wrong, it is wrong in the struct.
-            let predicate = quote!(#store: #root::collections::Replicated);
+            let predicate = quote!(#content: #private::Replicated);
             let predicate = at(ident.span(), predicate);
             predicates.push(parse_quote!(#predicate));
         }
@@ -105,6 +111,7 @@ impl<'a> Expansion<'a> {
             root,
             private,
             store,
+            content,
         }
     }
 
@@ -113,12 +120,26 @@ impl<'a> Expansion<'a> {
         item::beside(&self.declared.ident, suffix)
     }
 
+    /// What stands for the struct: whatever is generated asks it what it consists of.
+    fn content(&self) -> TokenStream {
+        let Self { store, .. } = self;
+        let ident = content_of(&self.declared.ident);
+        let generics = &self.generics;
+        let conditions = &self.generics.where_clause;
+        quote! {
+            #[doc(hidden)]
+            #[allow(missing_debug_implementations)]
+            struct #ident #generics (::core::marker::PhantomData<fn() -> #store>) #conditions;
+        }
+    }
+
     /// `impl DeclaredStore`, and a submission to the registry.
     fn declaration(&self) -> TokenStream {
         let Self {
             root,
             private,
             store,
+            content,
             options,
             ..
         } = self;
@@ -134,7 +155,7 @@ impl<'a> Expansion<'a> {
         let submission = (!self.declared.is_generic()).then(|| {
             let declared = at(
                 self.declared.ident.span(),
-                quote!(<#store as #private::DeclaredStore>::declaration),
+                quote!(<#content as #private::DeclaredStore>::declaration),
             );
             quote! {
                 #private::inventory::submit! {
@@ -146,11 +167,11 @@ impl<'a> Expansion<'a> {
         let (_, _, replicated) = self.replicated.split_for_impl();
         let header = at(
             self.declared.ident.span(),
-            quote!(impl #parameters #private::DeclaredStore for #store #replicated),
+            quote!(impl #parameters #private::DeclaredStore for #content #replicated),
         );
         quote! {
             #[automatically_derived]
-            impl #parameters #private::DeclaredCollections for #store #conditions {
+            impl #parameters #private::DeclaredCollections for #content #conditions {
                 type Collections = #collections;
 
                 const WRITES: &'static [&'static str] = &[#(#writes),*];
@@ -159,7 +180,7 @@ impl<'a> Expansion<'a> {
             #[automatically_derived]
             #header {
                 fn declaration() -> #private::GroupDecl {
-                    #private::group_declaration::<Self>(
+                    #private::group_declaration::<#store>(
                         #name,
                         ::core::file!(),
                         ::core::line!(),
@@ -175,6 +196,11 @@ impl<'a> Expansion<'a> {
             #submission
         }
     }
+}
+
+/// The name of what stands for the struct.
+fn content_of(ident: &Ident) -> Ident {
+    Ident::new(&format!("__{}Collections", ident.unraw()), ident.span())
 }
 
 /// A list, each with what follows it: `(first, (second, ()))`.

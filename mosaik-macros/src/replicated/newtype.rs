@@ -12,6 +12,7 @@ impl Expansion<'_> {
             root,
             private,
             store,
+            content,
             ..
         } = self;
         let ty = &field.ty;
@@ -21,7 +22,7 @@ impl Expansion<'_> {
             quote!(#root::collections::Reader<#ty>),
         );
         quote! {
-            #[allow(dead_code, unreachable_pub, clippy::all, clippy::pedantic)]
+            #[allow(dead_code, private_bounds, private_interfaces, unreachable_pub, clippy::all, clippy::pedantic)]
             impl #parameters #store #conditions {
                 /// A handle that reads and writes the collection. This node is a member of the store's group, and
                 /// votes if chosen.
@@ -37,7 +38,7 @@ impl Expansion<'_> {
 
                 /// Options for the store, which begin as they are declared.
                 pub fn builder(network: &#root::Network) -> #root::collections::Builder<#writer, #reader> {
-                    #private::builder_of_one::<Self, #ty>(network.groups())
+                    #private::builder_of_one::<#content, #ty>(network.groups())
                 }
             }
         }

@@ -12,7 +12,7 @@ use super::{
     state::State,
     state::{
         cell::{self as state, CellState, CellWrite, CellWrote},
-        exchange::{self, Exchanged, Settled},
+        exchange::{self, Exchanged},
         shared::Shared,
         stamp::Mark,
     },
@@ -144,7 +144,8 @@ impl<T: Value> CellWriter<T> {
     /// `Ok` if it was exchanged, as `Err` if it was something else.
     ///
     /// # Errors
-    /// As [`set`](Self::set).
+    /// As [`set`](Self::set). The [outcome](crate::groups::Pending::outcome) of what has timed out is of the inner type,
+    /// and [`GroupError::Contended`] if it has to be tried again: then nothing was written.
     pub fn compare_exchange(
         &self,
         current: Option<T>,
@@ -154,24 +155,12 @@ impl<T: Value> CellWriter<T> {
         T: PartialEq,
     {
         let this = self.clone();
-        async move { this.exchange_value(current.as_ref(), new).await }
-    }
-
-    async fn exchange_value(
-        &self,
-        current: Option<&T>,
-        new: Option<T>,
-    ) -> Result<Result<Option<T>, Option<T>>, GroupError>
-    where
-        T: PartialEq,
-    {
-        let guess = |cell: &CellState<T>, origin| exchange::guess(cell.get(), origin, current);
-        let mut guess = self.0.0.look_at(guess);
-        loop {
-            match exchange::settle(self.exchange(guess, &new).await?, current) {
-                Settled::Done(outcome) => return Ok(outcome),
-                Settled::Again(mark) => guess = Some(mark),
-            }
+        async move {
+            let guess =
+                |cell: &CellState<T>, origin| exchange::guess(cell.get(), origin, current.as_ref());
+            let guess = this.0.0.look_at(guess);
+            let exchange = |guess| this.exchange(guess, &new);
+            this.0.0.exchange_value(guess, current, exchange).await
         }
     }
 
@@ -179,34 +168,22 @@ impl<T: Value> CellWriter<T> {
     /// else has changed the value meanwhile, as often as somebody is faster.
     ///
     /// # Errors
-    /// As [`set`](Self::set).
+    /// As [`compare_exchange`](Self::compare_exchange).
     pub fn update<F>(
         &self,
-        update: F,
+        mut update: F,
     ) -> impl Future<Output = Result<Option<T>, GroupError>> + Send + use<T, F>
     where
         F: FnMut(Option<&T>) -> Option<T> + Send,
     {
         let this = self.clone();
-        async move { this.updated(update).await }
-    }
-
-    async fn updated(
-        &self,
-        mut update: impl FnMut(Option<&T>) -> Option<T> + Send,
-    ) -> Result<Option<T>, GroupError> {
-        let (mut seen, mut new) = self.0.0.look_at(|cell, origin| {
-            let mark = exchange::mark(cell.get(), origin);
-            (mark, update(cell.get().map(Shared::value)))
-        });
-        loop {
-            match self.exchange(seen, &new).await? {
-                Ok(_) => return Ok(new),
-                Err(actual) => {
-                    seen = actual.as_ref().map(|(mark, _)| *mark);
-                    new = update(actual.as_ref().map(|(_, value)| value));
-                }
-            }
+        async move {
+            let first = this.0.0.look_at(|cell, origin| {
+                let mark = exchange::mark(cell.get(), origin);
+                (mark, update(cell.get().map(Shared::value)))
+            });
+            let exchange = |seen, new: &_| this.exchange(seen, new);
+            this.0.0.update_value(first, update, exchange).await
         }
     }
 

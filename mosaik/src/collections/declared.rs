@@ -4,6 +4,7 @@ use std::{fmt, marker::PhantomData};
 
 use super::{
     builder::Builder,
+    expiry,
     list::{CollectionList, Stored, StoredList},
     place::Shown,
     replica::{Layout, Replica, WRITE},
@@ -16,7 +17,7 @@ use crate::{
     groups::{GroupBuilder, GroupError, Groups, Options, Refusal, Version},
 };
 
-/// What a type with `#[mosaik::replicated]` consists of.
+/// What a type with `#[mosaik::replicated]` consists of: implemented by what stands for it.
 pub trait DeclaredCollections: Sized {
     /// Its collections.
     type Collections: CollectionList;
@@ -25,8 +26,9 @@ pub trait DeclaredCollections: Sized {
     const WRITES: &'static [&'static str];
 }
 
-/// A struct with `#[mosaik::replicated]`, if what its collections hold may be replicated: keys implement
+/// What stands for a struct with `#[mosaik::replicated]`, if what its collections hold may be replicated: keys implement
 /// [`Key`](super::Key), and values [`Value`](super::Value).
+#[diagnostic::on_unimplemented(message = "what the collections hold cannot be replicated")]
 pub trait Replicated: DeclaredCollections<Collections: StoredList> + 'static {}
 
 impl<D: DeclaredCollections<Collections: StoredList> + 'static> Replicated for D {}
@@ -74,6 +76,9 @@ pub(super) fn enter<L: Layout>(
     };
     let shown = group.beside(Replica::shown);
     let store = Store::new(group.without_state(), shown.place().clone());
+    if writer && shown.place().keep() {
+        store.group().tasks().spawn(expiry::keep(store.clone()));
+    }
     (store, shown)
 }
 

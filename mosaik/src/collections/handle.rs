@@ -5,7 +5,11 @@ use std::{fmt, pin::pin, sync::Arc};
 use super::{
     feed::Feed,
     place::Place,
-    state::{State, stamp::Origin},
+    state::{
+        State,
+        exchange::{Exchanged, Settled, settle},
+        stamp::{Mark, Origin},
+    },
     store::Store,
 };
 use crate::groups::{GroupError, decode_all};
@@ -109,6 +113,68 @@ impl<S: State> Handle<S, S::Change> {
     }
 }
 
+impl<S: State> Handle<S, S::Change> {
+    /// Exchanges what is there with `current` for something else, as `exchange` asks for it, which is told the mark of
+    /// what to expect; tries again where somebody has written an equal value.
+    pub(super) async fn exchange_value<V, E>(
+        &self,
+        mut guess: Option<Mark>,
+        current: Option<V>,
+        exchange: impl Fn(Option<Mark>) -> E,
+    ) -> Result<Result<Option<V>, Option<V>>, GroupError>
+    where
+        V: PartialEq + Send + 'static,
+        E: Future<Output = Result<Exchanged<V>, GroupError>>,
+    {
+        loop {
+            let exchanged = match exchange(guess).await {
+                Ok(exchanged) => exchanged,
+                Err(error) => {
+                    let settle = move |exchanged| match settle(exchanged, current.as_ref()) {
+                        Settled::Done(outcome) => Ok(outcome),
+                        Settled::Again(_) => Err(GroupError::Contended),
+                    };
+                    return Err(error.then(self.store.group().tasks(), settle));
+                }
+            };
+            match settle(exchanged, current.as_ref()) {
+                Settled::Done(outcome) => return Ok(outcome),
+                Settled::Again(mark) => guess = Some(mark),
+            }
+        }
+    }
+
+    /// Exchanges what is there for what `update` makes of it, as `exchange` asks for it, which is told the mark of what
+    /// to expect, and the value to put; tries again where somebody was faster.
+    pub(super) async fn update_value<V, E>(
+        &self,
+        (mut seen, mut new): (Option<Mark>, Option<V>),
+        mut update: impl FnMut(Option<&V>) -> Option<V>,
+        exchange: impl Fn(Option<Mark>, &Option<V>) -> E,
+    ) -> Result<Option<V>, GroupError>
+    where
+        V: Send + 'static,
+        E: Future<Output = Result<Exchanged<V>, GroupError>>,
+    {
+        loop {
+            match exchange(seen, &new).await {
+                Ok(Ok(_)) => return Ok(new),
+                Ok(Err(actual)) => {
+                    seen = actual.as_ref().map(|(mark, _)| *mark);
+                    new = update(actual.as_ref().map(|(_, value)| value));
+                }
+                Err(error) => {
+                    let settle = move |exchanged: Exchanged<V>| match exchanged {
+                        Ok(_) => Ok(new),
+                        Err(_) => Err(GroupError::Contended),
+                    };
+                    return Err(error.then(self.store.group().tasks(), settle));
+                }
+            }
+        }
+    }
+}
+
 impl<S, C> Handle<S, C> {
     /// The store that it belongs to.
     pub(super) fn store(&self) -> &Store {
@@ -159,23 +225,23 @@ pub(super) fn may_be_sent<S: State>(write: &S::Write, len: usize) -> Result<(), 
 /// What all collections have in common: how their handles are got, and what they belong to.
 macro_rules! collection {
     (
-        $Type:ident<$($T:ident: $Bound:ident),+>, $State:ty,
+        $Type:ident $(<$($T:ident: $Bound:ident),+>)?, $State:ty,
         $Writer:ident, $Reader:ident, $View:ident, $Transaction:ident, $Change:ty, $what:literal
     ) => {
-        impl<$($T: $Bound),+> $Type<$($T),+> {
+        impl<$($($T: $Bound),+)?> $Type<$($($T),+)?> {
             #[doc = concat!("A handle that reads and writes ", $what, " of this name, in a store of its own with")]
             /// default options. This node is a member of the store's group, and votes if chosen. Once it follows
             /// the store as a reader, a writer is [refused](crate::groups::Refusal::Declared): open that first.
             ///
             /// `network` is a [`Network`](crate::Network).
-            pub fn writer(network: &impl AsRef<Groups>, name: impl Into<String>) -> $Writer<$($T),+> {
+            pub fn writer(network: &impl AsRef<Groups>, name: impl Into<String>) -> $Writer<$($($T),+)?> {
                 Self::builder(network, name).writer()
             }
 
             #[doc = concat!("A handle that reads ", $what, " of this name, in a store of its own with default")]
             /// options. This node follows the store's group, and never votes, unless it is a member already, which
             /// the reader then shares.
-            pub fn reader(network: &impl AsRef<Groups>, name: impl Into<String>) -> $Reader<$($T),+> {
+            pub fn reader(network: &impl AsRef<Groups>, name: impl Into<String>) -> $Reader<$($($T),+)?> {
                 Self::builder(network, name).reader()
             }
 
@@ -183,20 +249,20 @@ macro_rules! collection {
             pub fn builder(
                 network: &impl AsRef<Groups>,
                 name: impl Into<String>,
-            ) -> Builder<$Writer<$($T),+>, $Reader<$($T),+>> {
+            ) -> Builder<$Writer<$($($T),+)?>, $Reader<$($($T),+)?>> {
                 Builder::alone::<Self>(network.as_ref(), name.into())
             }
         }
 
-        impl<$($T),+> Collection for $Type<$($T),+> {
-            type Writer = $Writer<$($T),+>;
-            type Reader = $Reader<$($T),+>;
-            type View = $View<$($T),+>;
-            type Transaction = $Transaction<$($T),+>;
+        impl<$($($T),+)?> Collection for $Type<$($($T),+)?> {
+            type Writer = $Writer<$($($T),+)?>;
+            type Reader = $Reader<$($($T),+)?>;
+            type View = $View<$($($T),+)?>;
+            type Transaction = $Transaction<$($($T),+)?>;
             type Change = $Change;
         }
 
-        impl<$($T: $Bound),+> Stored for $Type<$($T),+> {
+        impl<$($($T: $Bound),+)?> Stored for $Type<$($($T),+)?> {
             type State = $State;
 
             fn reader(handle: Handle<$State, <$State as State>::Change>) -> Self::Reader {
@@ -228,10 +294,10 @@ macro_rules! collection {
             }
         }
 
-        impl<$($T: $Bound),+> $Reader<$($T),+> {
+        impl<$($($T: $Bound),+)?> $Reader<$($($T),+)?> {
             #[doc = concat!("What this node has of ", $what, " now, to be looked at for as long as is wanted, without any")]
             /// copy.
-            pub fn view(&self) -> $View<$($T),+> {
+            pub fn view(&self) -> $View<$($($T),+)?> {
                 $View(self.0.view())
             }
 
@@ -240,7 +306,7 @@ macro_rules! collection {
             ///
             /// The node holds the last 4096 changes. Whoever is further behind gets a `Reset` next.
             pub fn changes(&self) -> BoxStream<'static, (Version, $Change)> {
-                feed::<$Type<$($T),+>>(self.0.clone(), None)
+                feed::<$Type<$($($T),+)?>>(self.0.clone(), None)
             }
 
             /// The same, but from behind the changes of `version`, if this node holds all that came after: it does from
@@ -249,11 +315,11 @@ macro_rules! collection {
                 &self,
                 version: Version,
             ) -> BoxStream<'static, (Version, $Change)> {
-                feed::<$Type<$($T),+>>(self.0.clone(), Some(version))
+                feed::<$Type<$($($T),+)?>>(self.0.clone(), Some(version))
             }
         }
 
-        impl<$($T: $Bound),+> $Writer<$($T),+> {
+        impl<$($($T: $Bound),+)?> $Writer<$($($T),+)?> {
             #[doc = concat!("Reads and writes ", $what, " as if nobody else did meanwhile: all that `body` writes is")]
             /// applied together, and only if what it has read is still the same then; else `body` is called again.
             /// Returns what it returns; with `None` or an `Err` from it nothing is written, and `None` is returned.
@@ -263,30 +329,30 @@ macro_rules! collection {
             /// # Errors
             /// [`GroupError::Contended`] if others were faster again and again until the store's `command_timeout`:
             /// nothing was written. Else see [`GroupError`]; after [`GroupError::Timeout`] the writes are still under
-            /// way.
+            /// way, and their [outcome](crate::groups::Pending::outcome) is a `bool`: whether they were applied.
             pub fn transaction<F, O>(
                 &self,
                 mut body: F,
-            ) -> impl Future<Output = Result<Option<O::Value>, GroupError>> + Send + use<$($T),+, F, O>
+            ) -> impl Future<Output = Result<Option<O::Value>, GroupError>> + Send + use<$($($T,)+)? F, O>
             where
-                F: FnMut(&mut $Transaction<$($T),+>) -> O + Send,
+                F: FnMut(&mut $Transaction<$($($T),+)?>) -> O + Send,
                 O: Outcome,
             {
-                transact_alone::<$Type<$($T),+>, _>(self.0.0.clone(), move |transaction| {
+                transact_alone::<$Type<$($($T),+)?>, _>(self.0.0.clone(), move |transaction| {
                     body(transaction).value()
                 })
             }
         }
 
-        impl<$($T),+> Deref for $Writer<$($T),+> {
-            type Target = $Reader<$($T),+>;
+        impl<$($($T),+)?> Deref for $Writer<$($($T),+)?> {
+            type Target = $Reader<$($($T),+)?>;
 
             fn deref(&self) -> &Self::Target {
                 &self.0
             }
         }
 
-        impl<$($T),+> Deref for $Reader<$($T),+> {
+        impl<$($($T),+)?> Deref for $Reader<$($($T),+)?> {
             type Target = Store;
 
             fn deref(&self) -> &Store {
@@ -294,25 +360,25 @@ macro_rules! collection {
             }
         }
 
-        impl<$($T),+> Clone for $Writer<$($T),+> {
+        impl<$($($T),+)?> Clone for $Writer<$($($T),+)?> {
             fn clone(&self) -> Self {
                 Self(self.0.clone())
             }
         }
 
-        impl<$($T),+> Clone for $Reader<$($T),+> {
+        impl<$($($T),+)?> Clone for $Reader<$($($T),+)?> {
             fn clone(&self) -> Self {
                 Self(self.0.clone())
             }
         }
 
-        impl<$($T),+> fmt::Debug for $Writer<$($T),+> {
+        impl<$($($T),+)?> fmt::Debug for $Writer<$($($T),+)?> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.debug_tuple(stringify!($Writer)).field(&self.0.0).finish()
             }
         }
 
-        impl<$($T),+> fmt::Debug for $Reader<$($T),+> {
+        impl<$($($T),+)?> fmt::Debug for $Reader<$($($T),+)?> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.debug_tuple(stringify!($Reader)).field(&self.0).finish()
             }

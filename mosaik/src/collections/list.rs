@@ -19,8 +19,8 @@ use crate::groups::number;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no replicated collection",
     label = "not one of the types in `mosaik::collections`",
-    note = "use `Map`, `SortedMap`, `Vec`, `Set`, `Cell`, `Once` or `PriorityQueue` from `mosaik::collections`; a plain \
-            value is a `Cell`"
+    note = "use `Map`, `SortedMap`, `Vec`, `Set`, `Cell`, `Once`, `PriorityQueue`, `Counter` or `Lock` from \
+            `mosaik::collections`; a plain value is a `Cell`"
 )]
 pub trait Collection {
     /// A handle that reads and writes it.

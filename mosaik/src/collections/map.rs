@@ -5,6 +5,7 @@ use std::{
     marker::PhantomData,
     ops::{Bound, Deref, RangeBounds},
     sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use futures::{FutureExt as _, future::BoxFuture, stream::BoxStream};
@@ -16,7 +17,7 @@ use super::{
     list::{Collection, Stored},
     state::State,
     state::{
-        exchange::{self, Exchanged, Settled},
+        exchange::{self, Exchanged},
         map::{self as state, MapState, MapWrite, MapWrote, SortedMapState},
         shared::Shared,
         stamp::Mark,
@@ -37,6 +38,7 @@ use crate::groups::{GroupError, Groups, Version};
 /// | `get`, `contains_key` | O(1) | nothing |
 /// | `len`, `is_empty`, `view` | O(1) | nothing |
 /// | `insert`, `remove`, `compare_exchange` | O(1) | key and value |
+/// | `insert_for` | O(log of how many keys have a time to live) | key and value |
 /// | `extend`, `remove_many` | O(items) | the items, one entry |
 /// | `remove_range`, `retain_range` | O(length of the map) | two keys |
 /// | `clear` | O(1) | nothing |
@@ -129,6 +131,13 @@ pub enum MapChange<K, V, W = MapView<K, V>> {
     },
     /// All keys are gone.
     Cleared,
+    /// A key is gone: it was there for [its time](MapWriter::insert_for).
+    Expired {
+        /// The key.
+        key: K,
+        /// Its value before.
+        old: V,
+    },
 }
 
 impl<K, V: Clone, W> MapChange<K, V, W> {
@@ -153,6 +162,10 @@ impl<K, V: Clone, W> MapChange<K, V, W> {
                 old: owned(old),
             },
             state::MapChange::Cleared => Self::Cleared,
+            state::MapChange::Expired { key, old } => Self::Expired {
+                key,
+                old: owned(old),
+            },
         }
     }
 }
@@ -180,6 +193,12 @@ macro_rules! map {
             /// Whether there is a value at a key.
             pub fn contains_key(&self, key: &K) -> bool {
                 self.0.look(|map| map.contains_key(key))
+            }
+
+            /// When the value at a key [comes to its end](MapWriter::insert_for), by the group's clock. `None` if it
+            /// does not, or there is none.
+            pub fn expires_at(&self, key: &K) -> Option<SystemTime> {
+                self.0.look(|map| map.end_of(key)).and_then(moment)
             }
 
             /// Number of keys.
@@ -227,6 +246,28 @@ macro_rules! map {
                 self.old(&MapWrite::Insert(key, value))
             }
 
+            /// Puts a value at a key for some time; returns the one that was there.
+            ///
+            /// It is there for as long as the group's clock says, not less, and then removed by the next command of the
+            /// store, whichever that is. If there is none the leader sends one, at once if it is idle; where very much
+            /// ends together, 4,096 keys go with each. Until then it can be read; a transaction that has read it is not
+            /// applied after that. Whatever else is put at the key is there for ever, or for a time of its own.
+            ///
+            /// The group's clock is that of the leader, and never goes back. A leader whose clock is far from the
+            /// others' is not followed in that: time stands still until there is another one. It goes on while the
+            /// group has no quorum.
+            ///
+            /// # Errors
+            /// As [`insert`](Self::insert).
+            pub fn insert_for(
+                &self,
+                key: K,
+                value: V,
+                time: Duration,
+            ) -> impl Future<Output = Result<Option<V>, GroupError>> + Send + use<K, V> {
+                self.old(&MapWrite::InsertFor(key, value, millis(time)))
+            }
+
             /// Removes a key; returns the value that was there.
             ///
             /// # Errors
@@ -242,7 +283,8 @@ macro_rules! map {
             /// was there: as `Ok` if it was exchanged, as `Err` if it was something else.
             ///
             /// # Errors
-            /// As [`insert`](Self::insert).
+            /// As [`insert`](Self::insert). The [outcome](crate::groups::Pending::outcome) of what has timed out is of the
+            /// inner type, and [`GroupError::Contended`] if it has to be tried again: then nothing was written.
             pub fn compare_exchange(
                 &self,
                 key: K,
@@ -253,26 +295,13 @@ macro_rules! map {
                 V: PartialEq,
             {
                 let this = self.clone();
-                async move { this.exchange_value(key, current.as_ref(), new).await }
-            }
-
-            async fn exchange_value(
-                &self,
-                key: K,
-                current: Option<&V>,
-                new: Option<V>,
-            ) -> Result<Result<Option<V>, Option<V>>, GroupError>
-            where
-                V: PartialEq,
-            {
-                let guess = |map: &_, origin| exchange::guess(MapState::get(map, &key), origin, current);
-                let mut guess = self.0.0.look_at(guess);
-                loop {
-                    let exchanged = self.exchange(&key, guess, &new);
-                    match exchange::settle(exchanged.await?, current) {
-                        Settled::Done(outcome) => return Ok(outcome),
-                        Settled::Again(mark) => guess = Some(mark),
-                    }
+                async move {
+                    let guess = |map: &_, origin| {
+                        exchange::guess(MapState::get(map, &key), origin, current.as_ref())
+                    };
+                    let guess = this.0.0.look_at(guess);
+                    let exchange = |guess| this.exchange(&key, guess, &new);
+                    this.0.0.exchange_value(guess, current, exchange).await
                 }
             }
 
@@ -280,46 +309,24 @@ macro_rules! map {
             /// `update` again if somebody else has changed the value meanwhile, as often as somebody is faster.
             ///
             /// # Errors
-            /// As [`insert`](Self::insert).
+            /// As [`compare_exchange`](Self::compare_exchange).
             pub fn update<F>(
                 &self,
                 key: K,
-                update: F,
+                mut update: F,
             ) -> impl Future<Output = Result<Option<V>, GroupError>> + Send + use<K, V, F>
             where
                 F: FnMut(Option<&V>) -> Option<V> + Send,
             {
                 let this = self.clone();
-                async move { this.updated(key, update).await }
-            }
-
-            async fn updated(
-                &self,
-                key: K,
-                mut update: impl FnMut(Option<&V>) -> Option<V> + Send,
-            ) -> Result<Option<V>, GroupError> {
-                let (mut seen, mut new) = self.0.0.look_at(|map, origin| {
-                    let value = map.get(&key);
-                    let mark = exchange::mark(value, origin);
-                    (mark, update(value.map(Shared::value)))
-                });
-                loop {
-                    let write = MapWrite::CompareExchange {
-                        key: key.clone(),
-                        current: seen,
-                        new: new.clone(),
-                    };
-                    let exchanged = self.0.0.write(&write, |answer| match answer {
-                        MapWrote::Exchanged(exchanged) => Some(exchanged),
-                        _ => None,
+                async move {
+                    let first = this.0.0.look_at(|map, origin| {
+                        let value = map.get(&key);
+                        let mark = exchange::mark(value, origin);
+                        (mark, update(value.map(Shared::value)))
                     });
-                    match exchanged.await? {
-                        Ok(_) => return Ok(new),
-                        Err(actual) => {
-                            seen = actual.as_ref().map(|(mark, _)| *mark);
-                            new = update(actual.as_ref().map(|(_, value)| value));
-                        }
-                    }
+                    let exchange = |seen, new: &_| this.exchange(&key, seen, new);
+                    this.0.0.update_value(first, update, exchange).await
                 }
             }
 
@@ -423,6 +430,12 @@ macro_rules! map {
                 self.0.contains_key(key)
             }
 
+            /// When the value at a key [comes to its end](MapWriter::insert_for), by the group's clock. `None` if it
+            /// does not, or there is none.
+            pub fn expires_at(&self, key: &K) -> Option<SystemTime> {
+                self.0.end_of(key).and_then(moment)
+            }
+
             /// Number of keys.
             pub fn len(&self) -> usize {
                 self.0.len()
@@ -505,6 +518,17 @@ impl<K: Key, V: Value> SortedMapView<K, V> {
 
 fn cloned<K: Clone, V: Clone>((key, value): (&K, &Shared<V>)) -> (K, V) {
     (key.clone(), value.value().clone())
+}
+
+/// A duration in milliseconds, as it is sent; what is not whole counts as one more.
+pub(super) fn millis(duration: Duration) -> u64 {
+    let millis = duration.as_nanos().div_ceil(1_000_000);
+    u64::try_from(millis).unwrap_or(u64::MAX)
+}
+
+/// A moment of the group's clock; `None` if it is too far off to be told.
+pub(super) fn moment(millis: u64) -> Option<SystemTime> {
+    UNIX_EPOCH.checked_add(Duration::from_millis(millis))
 }
 
 /// A range, as it is sent.

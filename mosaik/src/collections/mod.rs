@@ -14,6 +14,8 @@
 //! | [`Cell`] | `Cell`, `AtomicU64`, … | one value |
 //! | [`Once`] | `OnceLock` | one value, set once |
 //! | [`PriorityQueue`] | `BinaryHeap` | items by priority, from both ends, and by key |
+//! | [`Counter`] | `AtomicI64` | a number that is added to |
+//! | [`Lock`] | `Mutex` | one holder at a time, for as long as its lease lasts |
 //!
 //! # What is promised
 //! A write that is acknowledged is never lost, undone or applied twice, as far as
@@ -23,10 +25,13 @@
 
 mod builder;
 mod cell;
+mod counter;
 mod declared;
+mod expiry;
 mod feed;
 mod handle;
 mod list;
+mod lock;
 mod map;
 mod once;
 mod place;
@@ -43,15 +48,17 @@ mod vec;
 
 pub use builder::Builder;
 pub use cell::{Cell, CellChange, CellReader, CellView, CellWriter};
-pub use declared::Replicated;
+pub use counter::{Counter, CounterChange, CounterReader, CounterView, CounterWriter};
 pub(crate) use declared::layout_of;
 #[doc(hidden)]
 pub use declared::{
-    DeclaredCollections, DeclaredStore, Entered, builder_of_one, transaction_of, views_of,
+    DeclaredCollections, DeclaredStore, Entered, Replicated, builder_of_one, transaction_of,
+    views_of,
 };
 #[doc(hidden)]
 pub use list::Stored;
 pub use list::{Collection, Reader, Transaction, View, Writer};
+pub use lock::{Lock, LockChange, LockGuard, LockHolder, LockReader, LockView, LockWriter};
 pub use map::{
     Map, MapChange, MapReader, MapView, MapWriter, SortedMap, SortedMapReader, SortedMapView,
     SortedMapWriter,

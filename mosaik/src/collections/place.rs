@@ -1,6 +1,13 @@
 //! Where a store shows its collections to those who read them, without a lock.
 
-use std::{any::Any, fmt, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use arc_swap::ArcSwap;
 
@@ -50,6 +57,10 @@ pub(crate) struct Place {
     shot: ArcSwap<Shot>,
     /// Tells those who wait that there is another one.
     news: watch::Sender<()>,
+    /// When something that is shown comes to its end.
+    expiry: watch::Sender<Option<u64>>,
+    /// Whether somebody sees to it that it does.
+    is_kept: AtomicBool,
 }
 
 impl Place {
@@ -61,6 +72,17 @@ impl Place {
     /// The same, to be kept.
     pub(super) fn load_full(&self) -> Arc<Shot> {
         self.shot.load_full()
+    }
+
+    /// When something that is shown comes to its end: milliseconds since 1970 by the group's clock.
+    pub(super) fn expiry(&self) -> watch::Receiver<Option<u64>> {
+        self.expiry.subscribe()
+    }
+
+    /// Somebody will see to it that what comes to its end does so, unless somebody does already: returns whether that
+    /// is the caller.
+    pub(super) fn keep(&self) -> bool {
+        !self.is_kept.swap(true, Ordering::Relaxed)
     }
 
     /// Tells whenever something else is shown.
@@ -100,6 +122,9 @@ impl<T: States> Shown<T> {
         // Whoever hears of a change finds it in the state.
         T::tell(version, pending, &self.feeds);
         self.place.news.send_replace(());
+        let expiry = states.expiry();
+        let is_other = |before: &mut Option<u64>| std::mem::replace(before, expiry) != expiry;
+        self.place.expiry.send_if_modified(is_other);
     }
 }
 
@@ -124,6 +149,8 @@ impl<T: States> Default for Shown<T> {
         let place = Place {
             shot: ArcSwap::from_pointee(shot),
             news: watch::Sender::new(()),
+            expiry: watch::Sender::new(None),
+            is_kept: AtomicBool::new(false),
         };
         Self {
             place: Arc::new(place),

@@ -42,6 +42,8 @@ pub(crate) trait Layout: Send + Sync + 'static {
 
 /// The name of the command that writes to several collections if they are as they were read.
 pub(super) const TRANSACTION: &str = "transaction";
+/// The name of the command that only makes time pass: what has come to its end is removed.
+pub(super) const EXPIRE: &str = "expire";
 /// The name of the command that writes to the only collection of a store.
 pub(super) const WRITE: &str = "write";
 
@@ -83,6 +85,8 @@ pub(crate) enum Operation<T: States> {
         /// What was read and is to be written, a collection each.
         parts: Vec<T::Part>,
     },
+    /// None: there is something that has come to its end.
+    Expire,
 }
 
 impl<L: Layout> Replica<L> {
@@ -137,6 +141,22 @@ impl<L: Layout> Replica<L> {
         is_as_read
     }
 
+    /// A command begins at this time: removes what has come to its end by then, and returns how much it was.
+    fn elapse(&mut self, now: u64) -> usize {
+        self.stamps.begin(now);
+        if self.states.expiry().is_none_or(|at| at > now) {
+            return 0;
+        }
+        let (states, stamps, pending, feeds) = self.writing();
+        states.expire(stamps, pending, feeds)
+    }
+
+    /// Goes on with another origin. To be shown even if nothing is written, or transactions would try again in vain.
+    fn go_on(&mut self, origin: Origin) {
+        self.stamps.go_on(origin);
+        *self.is_news.get_mut() = true;
+    }
+
     /// What a write needs; there will be news to show.
     fn writing(&mut self) -> (&mut L::States, &mut Stamps, &mut Pending<L>, &Feeds<L>) {
         *self.is_news.get_mut() = true;
@@ -153,9 +173,15 @@ impl<L: Layout> Replica<L> {
 
 type Part<L> = <<L as Layout>::States as States>::Part;
 
-/// How a transaction looks to those who compare commands: the charter that was read, and for each collection its
-/// number, what was read, and the writes. Types that matter there are those of the commands that write, too.
-type AnyTransaction = (Origin, Vec<(u64, Vec<u8>, Vec<Vec<u8>>)>);
+/// How a transaction looks to those who compare commands: the origin of what was read, and for some collections their
+/// numbers, what was read, and how many writes follow, which are as in the commands that write.
+type AnyTransaction<L> = (
+    Origin,
+    u32,
+    u64,
+    <<L as Layout>::States as States>::Reads,
+    u64,
+);
 
 impl<L: Layout> Default for Replica<L> {
     fn default() -> Self {
@@ -180,15 +206,19 @@ impl<L: Layout> Application for Replica<L> {
         // A snapshot has no names: those that changed places would be taken for each other.
         interface.parts(L::WRITES);
         L::States::describe(L::WRITES, &mut interface);
-        interface.command::<AnyTransaction, bool>(TRANSACTION);
+        interface.command::<AnyTransaction<L>, bool>(TRANSACTION);
+        interface.command::<(), u64>(EXPIRE);
         interface
     }
 
     fn decode(bytes: &[u8]) -> Result<(Self::Operation, &[u8]), Unknown> {
         const TRANSACTION_NUMBER: u64 = number(TRANSACTION);
+        const EXPIRE_NUMBER: u64 = number(EXPIRE);
         let (number, arguments) = Unknown::number(bytes)?;
-        if number == TRANSACTION_NUMBER {
-            return Self::decode_transaction(arguments);
+        match number {
+            TRANSACTION_NUMBER => return Self::decode_transaction(arguments),
+            EXPIRE_NUMBER => return Ok((Operation::Expire, arguments)),
+            _ => {}
         }
         let index = Self::written_by(number)?;
         let (write, rest) = L::States::decode_write(index, arguments)?;
@@ -201,13 +231,12 @@ impl<L: Layout> Application for Replica<L> {
         operation: Self::Operation,
         reply: &mut Reply,
     ) -> Result<(), Unencodable> {
-        let origin = Origin(ctx.epoch());
-        if self.stamps.origin() != origin {
-            // To be shown even if nothing is written, or transactions would try again in vain.
-            self.stamps.go_on(origin);
-            *self.is_news.get_mut() = true;
+        if self.stamps.origin().epoch() != ctx.epoch() {
+            self.go_on(Origin::of(ctx.epoch()));
         }
+        let expired = self.elapse(ctx.now_millis());
         match operation {
+            Operation::Expire => reply.put(&(expired as u64)),
             Operation::Write(write) => {
                 let (states, stamps, pending, feeds) = self.writing();
                 states.write(write, stamps, pending, feeds, reply)
@@ -239,6 +268,10 @@ impl<L: Layout> Application for Replica<L> {
 
     fn succeed(&mut self, before: &mut Self) {
         self.shown = before.shown.clone();
+    }
+
+    fn imported(&mut self, epoch: [u8; 16], index: u64) {
+        self.go_on(Origin::imported(epoch, index));
     }
 
     fn publish(&self, applied: u64) {

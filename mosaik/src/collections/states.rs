@@ -26,6 +26,8 @@ pub trait States: Clone + Default + Serialize + DeserializeOwned + Send + Sync +
     type Write: Send + 'static;
     /// What a transaction has read of one of them, and writes to it.
     type Part: Send + 'static;
+    /// How what transactions read looks to those who compare commands.
+    type Reads: Serialize + DeserializeOwned;
 
     /// Adds the commands that write to them, of these names.
     fn describe(names: &[&'static str], interface: &mut Interface);
@@ -54,6 +56,17 @@ pub trait States: Clone + Default + Serialize + DeserializeOwned + Send + Sync +
         feeds: &Self::Feeds,
         reply: &mut Reply,
     ) -> Result<(), Unencodable>;
+
+    /// When something in them comes to its end: milliseconds since 1970 by the group's clock. `None` if nothing does.
+    fn expiry(&self) -> Option<u64>;
+
+    /// Removes what has come to its end at the time of the command under way; returns how much it was.
+    fn expire(
+        &mut self,
+        stamps: &mut Stamps,
+        pending: &mut Self::Pending,
+        feeds: &Self::Feeds,
+    ) -> usize;
 
     /// Whether a transaction has read nothing of it.
     fn is_blind(part: &Self::Part) -> bool;
@@ -142,6 +155,7 @@ impl States for () {
     type Pending = ();
     type Write = Never;
     type Part = Never;
+    type Reads = ();
 
     fn describe(_: &[&'static str], _: &mut Interface) {}
 
@@ -162,6 +176,14 @@ impl States for () {
         _: &mut Reply,
     ) -> Result<(), Unencodable> {
         match write {}
+    }
+
+    fn expiry(&self) -> Option<u64> {
+        None
+    }
+
+    fn expire(&mut self, _: &mut Stamps, (): &mut (), (): &()) -> usize {
+        0
     }
 
     fn is_blind(part: &Never) -> bool {
@@ -191,6 +213,7 @@ impl<S: State, R: States> States for (S, R) {
     type Pending = (News<S>, R::Pending);
     type Write = Either<S::Write, R::Write>;
     type Part = Either<Part<S::Read, S::Write>, R::Part>;
+    type Reads = (S::Read, R::Reads);
 
     fn describe(names: &[&'static str], interface: &mut Interface) {
         if let [name, rest @ ..] = names {
@@ -229,6 +252,25 @@ impl<S: State, R: States> States for (S, R) {
             Either::First(write) => reply.put(&self.0.write(write, stamps, news.begin(feed))),
             Either::Rest(write) => self.1.write(write, stamps, pending, feeds, reply),
         }
+    }
+
+    fn expiry(&self) -> Option<u64> {
+        let (first, rest) = (self.0.expiry(), self.1.expiry());
+        first.into_iter().chain(rest).min()
+    }
+
+    fn expire(
+        &mut self,
+        stamps: &mut Stamps,
+        (news, pending): &mut Self::Pending,
+        (feed, feeds): &Self::Feeds,
+    ) -> usize {
+        let is_due = self.0.expiry().is_some_and(|at| at <= stamps.now());
+        let expired = match is_due {
+            true => self.0.expire(stamps, news.begin(feed)),
+            false => 0,
+        };
+        expired + self.1.expire(stamps, pending, feeds)
     }
 
     fn is_blind(part: &Self::Part) -> bool {

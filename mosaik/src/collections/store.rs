@@ -3,7 +3,13 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::place::Place;
-use crate::groups::{Events, Group, GroupError, GroupExplanation, Version, When};
+use crate::{
+    groups::{
+        Events, Group, GroupError, GroupExplanation, Member, RecoverError, TransferError, Version,
+        When,
+    },
+    id::PeerId,
+};
 
 /// A store, as all its handles know it: every handle of a collection, and of a struct of collections, dereferences to
 /// this. Clones are the same store.
@@ -39,6 +45,21 @@ impl Store {
         self.group.is_online()
     }
 
+    /// Who leads, as far as this node knows.
+    pub fn leader(&self) -> Option<PeerId> {
+        self.group.leader()
+    }
+
+    /// Whether this node leads.
+    pub fn is_leader(&self) -> bool {
+        self.group.is_leader()
+    }
+
+    /// The members: voters and learners. Readers are not among them.
+    pub fn members(&self) -> Vec<Member> {
+        self.group.members()
+    }
+
     /// What the store waits for, if it is not online, and how it is doing.
     pub fn explain(&self) -> GroupExplanation {
         self.group.explain()
@@ -57,6 +78,27 @@ impl Store {
     pub fn refresh(&self) -> impl Future<Output = Result<(), GroupError>> + Send + use<> {
         let group = self.group.clone();
         async move { group.read(|()| ()).await }
+    }
+
+    /// Gives a lost quorum up: see [`Group::recover`], and its warning.
+    ///
+    /// # Errors
+    /// See [`RecoverError`].
+    pub fn recover(&self) -> impl Future<Output = Result<(), RecoverError>> + Send + use<> {
+        let group = self.group.clone();
+        async move { group.recover().await }
+    }
+
+    /// Hands leadership to a voter: see [`Group::transfer_leadership`].
+    ///
+    /// # Errors
+    /// See [`TransferError`].
+    pub fn transfer_leadership(
+        &self,
+        to: PeerId,
+    ) -> impl Future<Output = Result<(), TransferError>> + Send + use<> {
+        let group = self.group.clone();
+        async move { group.transfer_leadership(to).await }
     }
 
     /// Leaves the store for good, with all its handles of this node: see [`Group::leave`].

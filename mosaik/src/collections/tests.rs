@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::{
     place::Place,
-    replica::{Alone, Layout, Replica, TRANSACTION, WRITE},
+    replica::{Alone, EXPIRE, Layout, Replica, TRANSACTION, WRITE},
     state::{
         State,
         changes::Changes,
+        deadlines::MOST_EXPIRED,
         map::{MapState, MapWrite},
         stamp::{Origin, Stamps},
         vec::{VecState, VecWrite},
@@ -220,7 +221,7 @@ fn a_transaction_of_another_charter_is_refused_and_can_be_tried_again() {
     store.publish(2);
     assert_eq!(
         place.load().origin,
-        Origin([8; 16]),
+        Origin::of([8; 16]),
         "it is shown to whoever tries again"
     );
     let again = propose(&place, "a");
@@ -235,6 +236,106 @@ fn a_transaction_of_another_charter_is_refused_and_can_be_tried_again() {
     let blind = proposal.encode().unwrap();
     let third = Ctx::example_of([9; 16]);
     assert_eq!(apply(&mut store, &third, TRANSACTION, &blind), applied);
+}
+
+#[test]
+fn a_transaction_of_before_an_import_is_refused() {
+    let ctx = Ctx::example();
+    let (mut store, mut other) = (Replica::<Market>::default(), Replica::<Market>::default());
+    insert(&mut store, &ctx, "a", 1);
+    insert(&mut other, &ctx, "a", 2);
+    let place = store.shown().place().clone();
+    store.publish(1);
+    let before = propose(&place, "a");
+    // It comes from a group with another charter, or from this one: its stamps are the same.
+    let image = wire::encode(&other.image()).unwrap();
+    let mut imported = Replica::<Market>::from_image(wire::decode(&image).unwrap());
+    imported.succeed(&mut store);
+    imported.imported(ctx.epoch(), 2);
+    let (applied, refused) = (wire::encode(&true).unwrap(), wire::encode(&false).unwrap());
+    assert_eq!(apply(&mut imported, &ctx, TRANSACTION, &before), refused);
+    imported.publish(3);
+    let after = propose(&place, "a");
+    assert_eq!(apply(&mut imported, &ctx, TRANSACTION, &after), applied);
+    // So it is for who restores a snapshot of it.
+    let image = wire::encode(&imported.image()).unwrap();
+    let mut restored = Replica::<Market>::from_image(wire::decode(&image).unwrap());
+    restored.succeed(&mut imported);
+    restored.publish(3);
+    let again = propose(&place, "a");
+    assert_eq!(apply(&mut restored, &ctx, TRANSACTION, &before), refused);
+    assert_eq!(apply(&mut restored, &ctx, TRANSACTION, &again), applied);
+}
+
+#[test]
+fn what_has_come_to_its_end_is_gone_before_a_command_begins() {
+    let mut store = Replica::<Market>::default();
+    let place = store.shown().place().clone();
+    let expiry = place.expiry();
+    let at = Ctx::example_at;
+    let insert_for = |key: &str, millis| {
+        wire::encode(&MapWrite::InsertFor(key.to_owned(), 1_u64, millis)).unwrap()
+    };
+    apply(&mut store, &at(1000), "prices.write", &insert_for("a", 10));
+    apply(&mut store, &at(1000), "prices.write", &insert_for("b", 20));
+    store.publish(1);
+    assert_eq!(*expiry.borrow(), Some(1010));
+    let reads_a = propose(&place, "a");
+    let reads_b = propose(&place, "b");
+    let (applied, refused) = (wire::encode(&true).unwrap(), wire::encode(&false).unwrap());
+    assert_eq!(apply(&mut store, &at(1010), TRANSACTION, &reads_a), refused);
+    assert_eq!(
+        apply(&mut store, &at(1019), TRANSACTION, &reads_b),
+        applied,
+        "it has put another value there, for ever"
+    );
+    store.publish(2);
+    assert_eq!((price(&place, "a"), price(&place, "b")), (None, Some(10)));
+    assert_eq!(*expiry.borrow(), None);
+    apply(&mut store, &at(1020), "prices.write", &insert_for("c", 5));
+    let expire = |store: &mut Replica<Market>, now| apply(store, &at(now), EXPIRE, &[]);
+    let count = |count: u64| wire::encode(&count).unwrap();
+    assert_eq!(expire(&mut store, 1024), count(0));
+    assert_eq!(expire(&mut store, 1025), count(1));
+    store.publish(3);
+    assert_eq!((price(&place, "b"), price(&place, "c")), (Some(10), None));
+}
+
+#[test]
+fn no_more_ends_with_one_command_than_may() {
+    let mut store = PriceStore::default();
+    let many = MOST_EXPIRED + 10;
+    for key in 0..many {
+        let write = MapWrite::InsertFor(key.to_string(), 1_u64, 0);
+        apply(
+            &mut store,
+            &Ctx::example(),
+            WRITE,
+            &wire::encode(&write).unwrap(),
+        );
+    }
+    let expire = |store: &mut PriceStore| {
+        let expired = apply(store, &Ctx::example_at(1), EXPIRE, &[]);
+        wire::decode::<u64>(&expired).unwrap()
+    };
+    // What is put for no time is gone with the next.
+    assert_eq!(expire(&mut store), 1);
+    for key in 0..many {
+        let write = MapWrite::InsertFor(key.to_string(), 1_u64, 9);
+        apply(
+            &mut store,
+            &Ctx::example(),
+            WRITE,
+            &wire::encode(&write).unwrap(),
+        );
+    }
+    let ctx = Ctx::example_at(9);
+    for left in [10, 0] {
+        apply(&mut store, &ctx, EXPIRE, &[]);
+        store.publish(1);
+        let shot = store.shown().place().load_full();
+        assert_eq!(shot.state::<Prices>(0).len(), left);
+    }
 }
 
 #[test]

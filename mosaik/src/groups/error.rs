@@ -28,10 +28,9 @@ pub enum GroupError {
     #[error("too much is under way; the command was not applied")]
     Busy,
     /// Nothing was written: whenever a transaction was about to be applied, somebody else had changed what it had
-    /// read, until the `command_timeout`. Try again later, read less in it, or have fewer at once write to the same.
-    #[error(
-        "others changed what the transaction had read each time it was tried; nothing was written"
-    )]
+    /// read, until the `command_timeout`. Try again later, read less in it, or have fewer at once write to the same. The
+    /// outcome of an exchange that has timed out, too, if it would have to be tried again.
+    #[error("others changed what was read each time it was tried; nothing was written")]
     Contended,
     /// The command is not applied, and neither is the rest of its batch: a voter runs a version of the program that
     /// does not know it. Update that member, or wait until it was; commands that all voters know go on meanwhile. Of

@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     caller::Caller,
     condition::When,
@@ -15,11 +17,12 @@ use super::{
 };
 use crate::{
     id::{GroupId, PeerId},
-    rt,
+    rt::{self, Tasks},
 };
 
-/// A version of a group's state: the index of the log entry that was applied last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A version of a group's state: the index of the log entry that was applied last. The same on every node, as long as
+/// the group lives by one charter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Version(pub(crate) u64);
 
 impl From<Version> for u64 {
@@ -256,6 +259,16 @@ impl<M> Group<M> {
             joined: self.joined.clone(),
             local: Local::nothing(),
         }
+    }
+
+    /// The network's tasks.
+    pub(crate) fn tasks(&self) -> &Tasks {
+        self.joined.shared.tasks()
+    }
+
+    /// This node.
+    pub(crate) fn peer(&self) -> PeerId {
+        self.joined.shared.peer()
     }
 
     /// How long a command or query waits for its answer.

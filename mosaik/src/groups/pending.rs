@@ -58,6 +58,23 @@ impl Pending {
     }
 }
 
+impl GroupError {
+    /// The same, where the call returns what `make` makes of what it was to return: so does its outcome then, if its
+    /// answer only did not come in time.
+    pub(crate) fn then<T: 'static, U: Send + 'static>(
+        self,
+        tasks: &Tasks,
+        make: impl FnOnce(T) -> Result<U, Self> + Send + 'static,
+    ) -> Self {
+        let Self::Timeout(pending) = self else {
+            return self;
+        };
+        let after = pending.after();
+        let outcome = async move { make(pending.outcome::<T>().await?) };
+        Self::Timeout(Pending::new(outcome, after, tasks))
+    }
+}
+
 impl fmt::Debug for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pending").finish_non_exhaustive()
@@ -111,6 +128,21 @@ mod tests {
         let (tasks, go, place) = (tasks(), Arc::default(), Arc::default());
         drop(Pending::new(executing(&go, &place), AFTER, &tasks));
         released(&place).await;
+    }
+
+    #[tokio::test]
+    async fn an_outcome_is_what_the_call_would_have_returned() {
+        let (tasks, go, place) = (tasks(), Arc::default(), Arc::default());
+        let late = GroupError::Timeout(Pending::new(executing(&go, &place), AFTER, &tasks));
+        let doubled = |number: u64| Ok((number * 2).to_string());
+        let GroupError::Timeout(pending) = late.then(&tasks, doubled) else {
+            panic!("it is as late as before");
+        };
+        assert_eq!(pending.after(), AFTER);
+        go.notify_one();
+        assert_eq!(pending.outcome::<String>().await.unwrap(), "14");
+        let other = GroupError::Busy.then(&tasks, doubled);
+        assert!(matches!(other, GroupError::Busy), "{other:?}");
     }
 
     #[tokio::test]

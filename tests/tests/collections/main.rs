@@ -2,6 +2,9 @@
 
 mod exchange;
 mod handles;
+mod lives;
+mod load;
+mod locks;
 mod transactions;
 
 use mosaik::Network;

@@ -9,6 +9,7 @@ mod export;
 mod gaps;
 mod groups;
 mod import;
+mod locks;
 mod recover;
 mod rest;
 mod rollback;

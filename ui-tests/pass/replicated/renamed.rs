@@ -14,7 +14,7 @@ struct Prices {
 struct One(Map<u8, u8>);
 
 fn main() {
-    assert_eq!(Prices::declaration().name, "prices");
-    assert_eq!(One::declaration().name, "one");
+    assert_eq!(__PricesCollections::declaration().name, "prices");
+    assert_eq!(__OneCollections::declaration().name, "one");
     let _ = (Prices::writer, PricesReader::view, One::reader);
 }

@@ -127,8 +127,12 @@ impl<T: Value> CellState<T> {
     }
 }
 
+/// Tells a cell from a once, where layouts are compared.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SetAgain;
+
 impl<T: Value> State for CellState<T> {
-    type Layout = Option<T>;
+    type Layout = (SetAgain, Option<T>);
     type Write = CellWrite<T>;
     type Wrote = CellWrote<Shared<T>>;
     type Answer = CellWrote<T>;

@@ -153,6 +153,12 @@ pub(crate) enum Unsound {
     /// Stamps stand twice, or are newer than the last change.
     #[error("the stamps contradict each other")]
     Stamps,
+    /// What is not there comes to an end, or something does so twice, or not in its turn.
+    #[error("the deadlines contradict the entries")]
+    Deadlines,
+    /// A lock is held with a token that is not the last one.
+    #[error("the holder's token is not the last that was given out")]
+    Token,
     /// There are more items than the collection's limit.
     #[error("there are more items than the limit allows")]
     OverLimit,

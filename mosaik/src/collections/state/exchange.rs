@@ -73,7 +73,7 @@ pub(crate) fn check<T>(
 mod tests {
     use super::*;
 
-    const ORIGIN: Origin = Origin([5; 16]);
+    const ORIGIN: Origin = Origin::of([5; 16]);
 
     fn mark(stamp: Stamp) -> Mark {
         let origin = ORIGIN;
@@ -115,7 +115,7 @@ mod tests {
         let value = Shared::new(stamps.take(), 7);
         let mark = stamps.mark(value.stamp());
         assert!(check(Some(&value), Some(mark), &stamps).is_ok());
-        stamps.go_on(Origin([6; 16]));
+        stamps.go_on(Origin::of([6; 16]));
         let (actual, found) = check(Some(&value), Some(mark), &stamps)
             .unwrap_err()
             .unwrap();

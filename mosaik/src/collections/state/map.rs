@@ -8,6 +8,7 @@ use super::{
     Key, State, Value,
     changes::Changes,
     codec::{self, Ascending, Each, Gather, Gathered, Newest, Unsound},
+    deadlines::Deadlines,
     exchange::{self, Exchanged},
     seen::Seen,
     shared::Shared,
@@ -22,6 +23,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct MapState<K, V, B = Hashed<K, Shared<V>>> {
     entries: B,
+    deadlines: Deadlines<K>,
     /// The stamp of the last change.
     changed: Stamp,
     types: PhantomData<fn() -> (K, V)>,
@@ -56,6 +58,8 @@ pub enum MapWrite<K, V> {
     RetainRange(Span<K>),
     /// Removes all keys; answers their count.
     Clear,
+    /// Puts a value at a key, for so many milliseconds; answers [`MapWrote::Old`].
+    InsertFor(K, V, u64),
 }
 
 /// What a write of a map answers.
@@ -97,6 +101,13 @@ pub enum MapChange<K, V> {
     },
     /// All keys are gone.
     Cleared,
+    /// A key is gone: it was there for its time.
+    Expired {
+        /// The key.
+        key: K,
+        /// Its value before.
+        old: Shared<V>,
+    },
 }
 
 /// What a transaction has read of a map.
@@ -111,6 +122,11 @@ impl<K: Key, V: Value, B: Table<K, Shared<V>>> MapState<K, V, B> {
     /// Whether there is a value at a key.
     pub(crate) fn contains_key(&self, key: &K) -> bool {
         self.get(key).is_some()
+    }
+
+    /// Until when a key is there, if not for ever: milliseconds since 1970 by the group's clock.
+    pub(crate) fn end_of(&self, key: &K) -> Option<u64> {
+        self.deadlines.of(self.get(key)?.stamp())
     }
 
     /// Number of keys.
@@ -156,6 +172,9 @@ impl<K: Key, V: Value, B: Table<K, Shared<V>>> MapState<K, V, B> {
         self.changed = new.stamp();
         let told = changes.are_kept().then(|| (key.clone(), new.clone()));
         let old = self.entries.insert(key, new);
+        if let Some(old) = &old {
+            self.deadlines.forget(old.stamp());
+        }
         if let Some((key, new)) = told {
             changes.tell(|| match old.clone() {
                 Some(old) => MapChange::Updated { key, old, new },
@@ -165,14 +184,35 @@ impl<K: Key, V: Value, B: Table<K, Shared<V>>> MapState<K, V, B> {
         old
     }
 
+    fn put_for(
+        &mut self,
+        key: K,
+        value: V,
+        millis: u64,
+        stamps: &mut Stamps,
+        changes: &mut Changes<MapChange<K, V>>,
+    ) -> Option<Shared<V>> {
+        let old = self.put(key.clone(), value, stamps, changes);
+        let until = stamps.end_of(millis);
+        self.deadlines.set(self.changed, until, key);
+        old
+    }
+
+    /// Takes out what is at a key.
+    fn take(&mut self, key: &K, stamps: &mut Stamps) -> Option<Shared<V>> {
+        let old = self.entries.remove(key)?;
+        self.deadlines.forget(old.stamp());
+        self.changed = stamps.take();
+        Some(old)
+    }
+
     fn remove(
         &mut self,
         key: K,
         stamps: &mut Stamps,
         changes: &mut Changes<MapChange<K, V>>,
     ) -> Option<Shared<V>> {
-        let old = self.entries.remove(&key)?;
-        self.changed = stamps.take();
+        let old = self.take(&key, stamps)?;
         let removed = old.clone();
         changes.tell(|| MapChange::Removed { key, old: removed });
         Some(old)
@@ -212,6 +252,7 @@ impl<K: Key, V: Value, B: Table<K, Shared<V>>> MapState<K, V, B> {
         let removed = self.len();
         if removed > 0 {
             self.entries = B::default();
+            self.deadlines = Deadlines::default();
             self.changed = stamps.take();
             changes.tell(|| MapChange::Cleared);
         }
@@ -283,7 +324,25 @@ impl<K: Key, V: Value, B: Table<K, Shared<V>>> State for MapState<K, V, B> {
                 self.remove_all(self.entries.keys_outside(&span), stamps, changes)
             }
             MapWrite::Clear => self.clear(stamps, changes),
+            MapWrite::InsertFor(key, value, millis) => {
+                MapWrote::Old(self.put_for(key, value, millis, stamps, changes))
+            }
         }
+    }
+
+    fn expire(&mut self, stamps: &mut Stamps, changes: &mut Changes<Self::Change>) -> usize {
+        let due = self.deadlines.due(stamps.now());
+        let count = due.len();
+        for key in due {
+            if let Some(old) = self.take(&key, stamps) {
+                changes.tell(|| MapChange::Expired { key, old });
+            }
+        }
+        count
+    }
+
+    fn expiry(&self) -> Option<u64> {
+        self.deadlines.next()
     }
 
     fn largest(write: &Self::Write) -> Option<usize> {
@@ -307,32 +366,37 @@ impl<K, V, B: Default> Default for MapState<K, V, B> {
     fn default() -> Self {
         Self {
             entries: B::default(),
+            deadlines: Deadlines::default(),
             changed: Stamp::NEVER,
             types: PhantomData,
         }
     }
 }
 
-/// Encodes the last change, then the entries by ascending key: the key, the stamp, the value.
+/// Encodes the last change, then the entries by ascending key: the key, the stamp, the value; then the ends of those that
+/// do not live for ever, as they come: the time, the key.
 impl<K: Key, V: Value, B: Table<K, Shared<V>>> Serialize for MapState<K, V, B> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let entries = || {
             let entries = self.entries.ascending();
             entries.map(|(key, value)| (key, value.stamp(), value))
         };
-        (self.changed, Each(entries)).serialize(serializer)
+        let deadlines = Each(|| self.deadlines.ascending());
+        (self.changed, Each(entries), deadlines).serialize(serializer)
     }
 }
 
 impl<'de, K: Key, V: Value, B: Table<K, Shared<V>>> Deserialize<'de> for MapState<K, V, B> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (changed, Gathered(read)) =
-            <(Stamp, Gathered<Entries<K, V, B>>)>::deserialize(deserializer)?;
+        let (changed, Gathered(read), ends) =
+            <(Stamp, Gathered<Entries<K, V, B>>, Vec<(u64, K)>)>::deserialize(deserializer)?;
         read.newest
             .check_changed(changed)
             .map_err(de::Error::custom)?;
+        let deadlines = read.deadlines(ends).map_err(de::Error::custom)?;
         Ok(Self {
             entries: read.entries,
+            deadlines,
             changed,
             types: PhantomData,
         })
@@ -345,6 +409,25 @@ struct Entries<K, V, B> {
     order: Ascending<K>,
     newest: Newest,
     types: PhantomData<V>,
+}
+
+impl<K: Key, V: Value, B: Table<K, Shared<V>>> Entries<K, V, B> {
+    /// The ends of these, in the order in which they come.
+    fn deadlines(&self, ends: Vec<(u64, K)>) -> Result<Deadlines<K>, Unsound> {
+        let mut deadlines = Deadlines::default();
+        let mut last = None;
+        for (until, key) in ends {
+            let stamp = self.entries.get(&key).map(Shared::stamp);
+            let stamp = stamp.ok_or(Unsound::Deadlines)?;
+            let is_next = last < Some((until, stamp));
+            if !is_next || deadlines.of(stamp).is_some() {
+                return Err(Unsound::Deadlines);
+            }
+            last = Some((until, stamp));
+            deadlines.set(stamp, until, key);
+        }
+        Ok(deadlines)
+    }
 }
 
 impl<K: Key, V: Value, B: Table<K, Shared<V>>> Gather for Entries<K, V, B> {

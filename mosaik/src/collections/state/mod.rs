@@ -1,7 +1,7 @@
 //! What the replicated collections consist of: pure states that change in the same way on every replica.
 //!
 //! A [`State`] is changed by its [writes](State::Write) and by nothing else. It knows no clock, no chance and no
-//! order of hashing: replicas that apply the same writes in the same order give the same answers, and encode to the
+//! order of hashing, but for the time that each command brings: replicas that apply the same writes in the same order give the same answers, and encode to the
 //! same bytes. It is made of persistent structures, so a clone takes constant time and is a snapshot.
 //!
 //! Every value that is written gets a [`Stamp`](stamp::Stamp) of its own. Transactions live on them: a transaction
@@ -20,7 +20,10 @@ use stamp::{Stamp, Stamps};
 pub(crate) mod cell;
 pub(crate) mod changes;
 pub(crate) mod codec;
+pub(crate) mod counter;
+pub(crate) mod deadlines;
 pub(crate) mod exchange;
+pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod once;
 pub(crate) mod queue;
@@ -61,6 +64,17 @@ pub trait State: Clone + Default + Send + Sync + Serialize + DeserializeOwned + 
 
     /// Bytes of the largest item of a write of many; `None` for a write of one.
     fn largest(_write: &Self::Write) -> Option<usize> {
+        None
+    }
+
+    /// Removes what has come to its end at the time of the command under way, but for what is kept for the next command;
+    /// returns how much it was.
+    fn expire(&mut self, _stamps: &mut Stamps, _changes: &mut Changes<Self::Change>) -> usize {
+        0
+    }
+
+    /// When something in it comes to its end: milliseconds since 1970 by the group's clock. `None` if nothing does.
+    fn expiry(&self) -> Option<u64> {
         None
     }
 
@@ -123,5 +137,7 @@ mod tests {
         check_state::<cell::CellState<Opaque>>();
         check_state::<once::OnceState<Opaque>>();
         check_state::<queue::QueueState<u8, u8, Opaque>>();
+        check_state::<counter::CounterState>();
+        check_state::<lock::LockState>();
     }
 }

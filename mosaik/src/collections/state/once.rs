@@ -44,8 +44,12 @@ impl<T: Value> OnceState<T> {
     }
 }
 
+/// Tells a once from a cell, where layouts are compared.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SetOnce;
+
 impl<T: Value> State for OnceState<T> {
-    type Layout = Option<T>;
+    type Layout = (SetOnce, Option<T>);
     type Write = OnceWrite<T>;
     type Wrote = OnceWrote<T>;
     type Answer = OnceWrote<T>;

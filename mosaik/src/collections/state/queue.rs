@@ -308,8 +308,12 @@ impl<P: Key, K: Key, V: Value> QueueState<P, K, V> {
     }
 }
 
+/// Tells a queue from what else holds a list, where layouts are compared.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ByPriority;
+
 impl<P: Key, K: Key, V: Value> State for QueueState<P, K, V> {
-    type Layout = Vec<(P, K, V)>;
+    type Layout = (ByPriority, Vec<(P, K, V)>);
     type Write = QueueWrite<P, K, V>;
     type Wrote = QueueWrote<P, K, Shared<V>>;
     type Answer = QueueWrote<P, K, V>;

@@ -149,8 +149,12 @@ impl<T: Key> SetState<T> {
     }
 }
 
+/// Tells a set from what else holds a list, where layouts are compared.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EachOnce;
+
 impl<T: Key> State for SetState<T> {
-    type Layout = Vec<T>;
+    type Layout = (EachOnce, Vec<T>);
     type Write = SetWrite<T>;
     type Wrote = SetWrote;
     type Answer = SetWrote;

@@ -16,10 +16,36 @@ impl Stamp {
     pub(crate) const MAX: Self = Self(u64::MAX);
 }
 
-/// The charter of a group whose members give out stamps. A group that was founded anew may give out stamps that an
-/// earlier charter gave out too, for other values: whoever compares stamps of two moments compares their origins too.
+/// Whose stamps they are. A group that was founded anew may give out stamps that an earlier charter gave out too, for
+/// other values, and so may one whose state was imported: whoever compares stamps of two moments compares their
+/// origins too.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin(pub(crate) [u8; 16]);
+pub struct Origin {
+    /// The charter of the group whose members give them out.
+    epoch: [u8; 16],
+    /// The index of the entry that the state was imported in; 0 if it was not.
+    imported: u64,
+}
+
+impl Origin {
+    /// That of a state that came to be under a charter.
+    pub(crate) const fn of(epoch: [u8; 16]) -> Self {
+        Self::imported(epoch, 0)
+    }
+
+    /// That of a state that was imported under a charter, in the entry at `index`.
+    pub(crate) const fn imported(epoch: [u8; 16], index: u64) -> Self {
+        Self {
+            epoch,
+            imported: index,
+        }
+    }
+
+    /// The charter.
+    pub(crate) fn epoch(&self) -> [u8; 16] {
+        self.epoch
+    }
+}
 
 /// A stamp, and whose it is.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,12 +54,15 @@ pub struct Mark {
     pub(crate) stamp: Stamp,
 }
 
-/// Gives out stamps. A part of a store's state, one for all its collections, so the same on every replica.
+/// Gives out stamps, and says what time it is. A part of a store's state, one for all its collections, so the same on
+/// every replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "(Origin, u64)", into = "(Origin, u64)")]
 pub struct Stamps {
     origin: Origin,
     next: u64,
+    /// The time of the command under way, which each says anew.
+    now: u64,
 }
 
 /// Stamps that are decoded have given out fewer: what is left lasts for longer than anything runs.
@@ -45,6 +74,7 @@ impl Stamps {
         Self {
             origin: Origin::default(),
             next: last.0.saturating_add(1),
+            now: 0,
         }
     }
 
@@ -56,6 +86,21 @@ impl Stamps {
     /// Goes on giving them out, as `origin`.
     pub(crate) fn go_on(&mut self, origin: Origin) {
         self.origin = origin;
+    }
+
+    /// A command begins, at this time by the group's clock: milliseconds since 1970.
+    pub(crate) fn begin(&mut self, now: u64) {
+        self.now = now;
+    }
+
+    /// The time of the command under way.
+    pub(crate) fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// When something ends that begins with the command under way, and lasts for so many milliseconds.
+    pub(crate) fn end_of(&self, millis: u64) -> u64 {
+        self.now.saturating_add(millis)
     }
 
     /// The stamp, as one of these.
@@ -99,7 +144,8 @@ impl TryFrom<(Origin, u64)> for Stamps {
 
     fn try_from((origin, next): (Origin, u64)) -> Result<Self, NoStamps> {
         if (1..MOST_GIVEN).contains(&next) {
-            Ok(Self { origin, next })
+            let now = 0;
+            Ok(Self { origin, next, now })
         } else {
             Err(NoStamps { next })
         }
@@ -121,7 +167,7 @@ mod tests {
     #[test]
     fn stamps_go_on_where_they_were() {
         let mut stamps = Stamps::default();
-        stamps.go_on(Origin([3; 16]));
+        stamps.go_on(Origin::of([3; 16]));
         assert!(stamps.gave(Stamp::NEVER));
         let first = stamps.take();
         assert!(first > Stamp::NEVER && stamps.gave(first));

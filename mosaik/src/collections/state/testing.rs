@@ -103,6 +103,24 @@ impl<S: State> Replica<S> {
         (answer, changes)
     }
 
+    /// The next command comes at this time: removes what has come to its end, and returns the changes.
+    pub(crate) fn elapse(&mut self, now: u64) -> Vec<S::Change> {
+        self.stamps.begin(now);
+        let mut changes = Changes::kept();
+        let is_due = self.state.expiry().is_some_and(|at| at <= now);
+        let expired = self.state.expire(&mut self.stamps, &mut changes);
+        let changes = changes.take();
+        assert_eq!((expired > 0, changes.len()), (is_due, expired));
+        changes
+    }
+
+    /// The same, of a state that nobody follows.
+    pub(crate) fn elapse_unseen(&mut self, now: u64) {
+        self.stamps.begin(now);
+        let ignored = &mut Changes::ignored();
+        self.state.expire(&mut self.stamps, ignored);
+    }
+
     /// Checks that none of the writes changes anything, or says that it did.
     pub(crate) fn check_no_effect(&mut self, writes: &[S::Write]) {
         for (n, write) in writes.iter().enumerate() {
@@ -140,13 +158,20 @@ where
 {
     let (before, after) = writes.split_at(midst.index(writes.len() + 1));
     let (mut followed, mut other) = (Replica::<S>::default(), Replica::<S>::default());
-    for write in before {
+    let mut times = (0..).step_by(2);
+    for (write, now) in before.iter().zip(&mut times) {
+        followed.elapse(now);
         followed.write(write);
     }
-    other.write_all(writes);
+    for (write, now) in writes.iter().zip((0..).step_by(2)) {
+        other.elapse_unseen(now);
+        other.write_all(std::slice::from_ref(write));
+    }
     let mut restored = followed.restored();
     let (snapshot, bytes) = (followed.state.clone(), encode(&followed.state));
-    for write in after {
+    for (write, now) in after.iter().zip(times) {
+        let expired = (followed.elapse(now).len(), restored.elapse(now).len());
+        assert_eq!(expired.0, expired.1);
         assert_eq!(followed.write(write).0, restored.write(write).0);
     }
     assert_eq!(encode(&followed.state), encode(&other.state));
@@ -193,7 +218,10 @@ pub(crate) fn check_mutated<S: State>(
     check_sound(&replica.restored_state());
     check_sound(&replica.state);
     if replica.state.fits(&replica.stamps) {
+        replica.elapse(2);
         replica.write_all(later);
+        check_sound(&replica.state);
+        replica.elapse(u64::MAX);
         check_sound(&replica.state);
         replica.restored();
     }
@@ -230,7 +258,8 @@ pub(crate) fn check_reads<S: State, P, F: PartialEq + Debug, O: PartialEq + Debu
     };
     let (noted, (stamps, values)) = reads(&replica.state);
     assert!(replica.state.is_as_read(&noted));
-    for write in later {
+    for (write, now) in later.iter().zip(0..) {
+        replica.elapse(now);
         replica.write_all(std::slice::from_ref(write));
         let (_, (stamps_now, values_now)) = reads(&replica.state);
         let is_as_read = replica.state.is_as_read(&noted);

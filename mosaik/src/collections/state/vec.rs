@@ -312,8 +312,12 @@ impl<T: Value> VecState<T> {
     }
 }
 
+/// Tells a vector from what else holds a list, where layouts are compared.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct InARow;
+
 impl<T: Value> State for VecState<T> {
-    type Layout = Vec<T>;
+    type Layout = (InARow, Vec<T>);
     type Write = VecWrite<T>;
     type Wrote = VecWrote<Shared<T>>;
     type Answer = VecWrote<T>;

@@ -1,11 +1,11 @@
 //! A map in a transaction.
 
-use std::{fmt, ops::RangeBounds};
+use std::{fmt, ops::RangeBounds, time::Duration};
 
 use super::Draft;
 use crate::collections::{
     Key, Value,
-    map::span,
+    map::{millis, span},
     state::{
         map::{MapRead, MapState, MapWrite, MapWrote, SortedMapState},
         shared::Shared,
@@ -86,6 +86,13 @@ macro_rules! map {
             /// Puts a value at a key. Reads nothing.
             pub fn insert(&mut self, key: K, value: V) {
                 self.draft.write(MapWrite::Insert(key, value));
+            }
+
+            /// Puts a value at a key for some time: see [`MapWriter::insert_for`](crate::collections::MapWriter::insert_for).
+            /// Reads nothing.
+            pub fn insert_for(&mut self, key: K, value: V, time: Duration) {
+                self.draft
+                    .write(MapWrite::InsertFor(key, value, millis(time)));
             }
 
             /// Puts a value at a key; returns the one that was there. Reads the key.

@@ -26,8 +26,10 @@
 //! | reads a `PriorityQueue` after it has written to it | what was read is still there, and the limit is the same; if there is one, nobody has changed anything in the queue |
 //! | reads the length of a `Vec` | it has the same length |
 //! | reads a [`Cell`](super::Cell) or a [`Once`](super::Once) | the same value is still there, not written since, or there still is none |
+//! | reads a [`Counter`](super::Counter) | nobody has changed it |
+//! | reads a [`Lock`](super::Lock) | the same holder holds it, with the same token, or still nobody does |
 //! | reads a whole collection, with `iter`, `len`, `index_of` or the like | nobody has changed anything in it |
-//! | only writes, with `insert`, `push_back`, `set`, `extend`, `clear` | always: blind writes conflict with nothing |
+//! | only writes, with `insert`, `push_back`, `set`, `add`, `extend`, `clear` | always: blind writes conflict with nothing |
 //!
 //! What is only written is not read, and to find out what was there would be to read it, so `insert` and the like return
 //! nothing here: read first where that matters. A value that the transaction has put itself does not count when it reads
@@ -55,7 +57,9 @@
 //! ```
 
 mod cell;
+mod counter;
 mod draft;
+mod lock;
 mod map;
 mod queue;
 mod set;
@@ -64,8 +68,10 @@ mod tests;
 mod vec;
 
 pub use cell::{CellTransaction, OnceTransaction};
+pub use counter::CounterTransaction;
 #[doc(hidden)]
 pub use draft::{Draft, Proposal};
+pub use lock::LockTransaction;
 pub use map::{MapTransaction, SortedMapTransaction};
 pub use queue::PriorityQueueTransaction;
 pub use set::SetTransaction;

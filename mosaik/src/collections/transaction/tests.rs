@@ -3,18 +3,20 @@
 //! A transaction is a script. It is played on a state, and others write after that. If the state holds that it is as it
 //! was read, the script has to see the same when it is played on that state, and to leave what its recorded writes leave.
 
-use std::{fmt::Debug, ops::Bound, sync::Arc};
+use std::{fmt::Debug, ops::Bound, sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::collections::{
-    Cell, End, Limit, Map, Once, PriorityQueue, Set, SortedMap, Vec as List,
+    Cell, Counter, End, Limit, Lock, Map, Once, PriorityQueue, Set, SortedMap, Vec as List,
     list::{DraftOf, Stored},
     state::{
         State,
         cell::CellWrite,
         changes::Changes,
+        counter::CounterWrite,
+        lock::LockWrite,
         map::MapWrite,
         once::OnceWrite,
         queue::QueueWrite,
@@ -24,6 +26,7 @@ use crate::collections::{
         vec::VecWrite,
     },
 };
+use crate::id::PeerId;
 
 type Write<C> = <<C as Stored>::State as State>::Write;
 
@@ -104,6 +107,9 @@ fn map_write() -> impl Strategy<Value = MapWrite<Crowded, u8>> {
         1 => spans_below(5).prop_map(MapWrite::RemoveRange),
         1 => spans_below(5).prop_map(MapWrite::RetainRange),
         1 => Just(MapWrite::Clear),
+        1 => (key(), 0..3u8, 0..3u64).prop_map(
+            |(key, value, millis)| MapWrite::InsertFor(key, value, millis)
+        ),
     ]
 }
 
@@ -136,6 +142,9 @@ macro_rules! map_steps {
             MapStep::Write(write) => {
                 match write {
                     MapWrite::Insert(key, value) => map.insert(key, value),
+                    MapWrite::InsertFor(key, value, millis) => {
+                        map.insert_for(key, value, Duration::from_millis(millis));
+                    }
                     MapWrite::Remove(key) => drop(map.remove(&key)),
                     MapWrite::Extend(entries) => map.extend(entries),
                     MapWrite::RemoveMany(keys) => map.remove_many(keys),
@@ -595,4 +604,42 @@ fn each_kind_of_read_meets_only_what_it_read() {
     let limit = |queue: &mut PriorityQueueTransaction<u8, u8, u8>| assert_eq!(queue.limit(), None);
     let item = QueueWrite::Insert(1, 1, 1);
     assert!(survives::<PriorityQueue<u8, u8, u8>>(&[], limit, &[item]));
+}
+
+#[test]
+fn additions_meet_only_who_reads_the_sum() {
+    let adds = |counter: &mut CounterTransaction| counter.add(2);
+    let one = [CounterWrite::Add(1)];
+    assert!(survives::<Counter>(&one, adds, &one));
+    let reads = |counter: &mut CounterTransaction| {
+        counter.add(2);
+        assert_eq!(counter.get(), 3);
+    };
+    assert!(!survives::<Counter>(&one, reads, &one));
+    let nothing = [CounterWrite::Add(0), CounterWrite::Swap(1)];
+    assert!(survives::<Counter>(&one, reads, &nothing));
+    let swaps = |counter: &mut CounterTransaction| assert_eq!(counter.swap(5), 1);
+    assert!(!survives::<Counter>(&one, swaps, &one));
+    let sets = |counter: &mut CounterTransaction| counter.set(5);
+    assert!(survives::<Counter>(&one, sets, &one));
+}
+
+#[test]
+fn a_token_is_good_as_long_as_the_lock_is_held_with_it() {
+    let peer = PeerId::from_bytes([1; 32]);
+    let acquire = LockWrite::Acquire { peer, lease: 5 };
+    let held = std::slice::from_ref(&acquire);
+    let fenced = |lock: &mut LockTransaction| {
+        assert!(lock.is_held_by(1));
+        assert_eq!(lock.holder().map(|holder| holder.peer), Some(peer));
+    };
+    let renew = LockWrite::Renew { token: 1, lease: 9 };
+    assert!(survives::<Lock>(held, fenced, &[acquire.clone(), renew]));
+    let release = LockWrite::Release { token: 1 };
+    let taken = [release, acquire.clone()];
+    assert!(!survives::<Lock>(held, fenced, &taken[..1]));
+    assert!(!survives::<Lock>(held, fenced, &taken));
+    let free = |lock: &mut LockTransaction| assert!(!lock.is_held_by(1));
+    assert!(survives::<Lock>(&[], free, &[]));
+    assert!(!survives::<Lock>(&[], free, held));
 }

@@ -68,6 +68,10 @@ pub trait Application: Default + Send + Sync + 'static {
     #[doc(hidden)]
     fn succeed(&mut self, _before: &mut Self) {}
 
+    /// It was imported, in the entry at `index`, into a group that lives by this charter.
+    #[doc(hidden)]
+    fn imported(&mut self, _epoch: [u8; 16], _index: u64) {}
+
     /// All entries up to `applied` are applied, and what they did may be shown to who looks without a lock. Called
     /// with no command under way, again and again, whether there is news or not.
     #[doc(hidden)]

@@ -198,7 +198,7 @@ impl Applier {
                 self.settle_conflict(*winner);
                 ItemReply::Verdict
             }
-            Item::Import(step) => ItemReply::Import(self.import(*step)),
+            Item::Import(step) => ItemReply::Import(self.import(id.index, *step)),
         };
         Ok((reply, None))
     }
@@ -273,7 +273,7 @@ impl Applier {
     }
 
     /// Takes a step of an import. What it brings counts as made by commands: it may not be lost to another charter.
-    fn import(&mut self, step: Step) -> Taken {
+    fn import(&mut self, index: u64, step: Step) -> Taken {
         let state = &mut self.state;
         let standing = Standing {
             commands: state.commands,
@@ -281,13 +281,18 @@ impl Applier {
             uptime: state.sessions.uptime(),
         };
         let restore = self.machine.restore();
+        let mut is_new = false;
         let taken = state.imports.take(step, standing, |bytes| {
             let restored = restore(bytes);
             if let Err(error) = &restored {
                 tracing::error!(%error, "a state that was imported cannot be read");
             }
-            restored.is_ok()
+            is_new = restored.is_ok();
+            is_new
         });
+        if is_new {
+            self.machine.imported(*self.epoch.as_bytes(), index);
+        }
         state.commands |= taken == Taken::Imported;
         taken
     }

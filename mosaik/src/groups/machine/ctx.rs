@@ -50,6 +50,11 @@ impl Ctx {
         UNIX_EPOCH + Duration::from_millis(self.now)
     }
 
+    /// The same, in milliseconds since 1970.
+    pub(crate) fn now_millis(&self) -> u64 {
+        self.now
+    }
+
     /// A generator of random numbers, which are the same on every replica and in every version of mosaik.
     ///
     /// Each call gives another one. Whoever can read the log can predict them: they are no secrets.
@@ -102,6 +107,14 @@ impl Ctx {
             item: 0,
             command: 0,
             generators: Cell::new(0),
+        }
+    }
+
+    /// What some command at this time may know, in milliseconds since 1970.
+    pub(crate) fn example_at(now: u64) -> Self {
+        Self {
+            now,
+            ..Self::example()
         }
     }
 }

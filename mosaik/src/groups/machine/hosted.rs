@@ -57,6 +57,9 @@ pub(crate) trait Machine: fmt::Debug + Send + Sync {
     /// Whether this is an encoded state: decodes it, and drops it.
     fn check_state(&self, bytes: &[u8]) -> Result<(), RestoreError>;
 
+    /// The state that was restored last was imported, in the entry at `index`, into a group that lives by `epoch`.
+    fn imported(&mut self, epoch: [u8; 16], index: u64);
+
     /// Begins anew, with a state that nobody reads before it is mended.
     fn reset(&mut self) -> Result<(), RestoreError>;
 
@@ -359,6 +362,10 @@ impl<M: Application> Machine for Hosted<M> {
     fn check_state(&self, bytes: &[u8]) -> Result<(), RestoreError> {
         let state = state_of::<M>(bytes)?;
         guarded(|| drop(state)).map_err(|message| RestoreError::Panicked { message })
+    }
+
+    fn imported(&mut self, epoch: [u8; 16], index: u64) {
+        self.shared.write().state.imported(epoch, index);
     }
 
     fn reset(&mut self) -> Result<(), RestoreError> {

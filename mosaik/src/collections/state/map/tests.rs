@@ -34,6 +34,9 @@ fn writes<K: Keys>() -> impl Strategy<Value = Vec<Write<K>>> {
         1 => testing::spans().prop_map(MapWrite::RemoveRange),
         1 => testing::spans().prop_map(MapWrite::RetainRange),
         1 => Just(MapWrite::Clear),
+        4 => (keys(), 0..4u8, 0..9u64).prop_map(
+            |(key, value, millis)| MapWrite::InsertFor(key, value, millis)
+        ),
     ];
     prop::collection::vec(write, 0..40)
 }
@@ -42,7 +45,9 @@ fn writes<K: Keys>() -> impl Strategy<Value = Vec<Write<K>>> {
 fn expected<K: Keys>(model: &mut BTreeMap<K, u8>, write: &Write<K>) -> MapWrote<u8> {
     let before = model.len();
     match write.clone() {
-        MapWrite::Insert(key, value) => return MapWrote::Old(model.insert(key, value)),
+        MapWrite::Insert(key, value) | MapWrite::InsertFor(key, value, _) => {
+            return MapWrote::Old(model.insert(key, value));
+        }
         MapWrite::Remove(key) => return MapWrote::Old(model.remove(&key)),
         MapWrite::CompareExchange { .. } => unreachable!("the model knows no stamps"),
         MapWrite::Extend(entries) => model.extend(entries),
@@ -80,7 +85,9 @@ fn follow<K: Keys>(followed: &mut BTreeMap<K, u8>, changes: Vec<MapChange<K, u8>
             MapChange::Updated { key, old, new } => {
                 assert_eq!(followed.insert(key, *new), Some(*old));
             }
-            MapChange::Removed { key, old } => assert_eq!(followed.remove(&key), Some(*old)),
+            MapChange::Removed { key, old } | MapChange::Expired { key, old } => {
+                assert_eq!(followed.remove(&key), Some(*old));
+            }
             MapChange::Cleared => followed.clear(),
         }
     }
@@ -99,14 +106,53 @@ fn check_sound<K: Keys, B: Table<K, Shared<u8>>>(state: &MapState<K, u8, B>) {
     }
 }
 
-/// A write, or a `compare_exchange` by value of a caller who is behind or not.
-type Step<K> = (Write<K>, Option<u8>, bool);
+/// When the keys of a model come to their end.
+struct Ends<K> {
+    now: u64,
+    ends: BTreeMap<K, u64>,
+}
+
+impl<K: Keys> Ends<K> {
+    /// Time passes: returns the keys that have come to their end.
+    fn elapse(&mut self, millis: u64) -> Vec<K> {
+        self.now += millis;
+        let due = self.ends.extract_if(.., |_, at| *at <= self.now);
+        due.map(|(key, _)| key).collect()
+    }
+
+    /// A write has led to what `model` is now.
+    fn follow(&mut self, write: &Write<K>, model: &BTreeMap<K, u8>) {
+        let mut put = Vec::new();
+        match write {
+            MapWrite::Insert(key, _) | MapWrite::InsertFor(key, ..) => put.push(*key),
+            MapWrite::Extend(entries) => put.extend(entries.iter().map(|(key, _)| *key)),
+            _ => {}
+        }
+        self.ends
+            .retain(|key, _| model.contains_key(key) && !put.contains(key));
+        if let MapWrite::InsertFor(key, _, millis) = write {
+            self.ends.insert(*key, self.now + millis);
+        }
+    }
+}
+
+/// A write, or a `compare_exchange` by value of a caller who is behind or not; and how much time passes before.
+type Step<K> = (Write<K>, Option<u8>, bool, u64);
 
 fn check_model<K: Keys, B: Table<K, Shared<u8>>>(steps: Vec<Step<K>>) {
     let mut replica = Replica::<MapState<K, u8, B>>::default();
     let mut behind = replica.state.clone();
     let (mut model, mut followed) = (BTreeMap::new(), BTreeMap::new());
-    for (write, current, is_behind) in steps {
+    let mut ends = Ends {
+        now: 0,
+        ends: BTreeMap::new(),
+    };
+    for (write, current, is_behind, pause) in steps {
+        for key in ends.elapse(pause) {
+            model.remove(&key);
+        }
+        follow(&mut followed, replica.elapse(ends.now));
+        let written = write.clone();
         if let MapWrite::CompareExchange { key, new, .. } = write {
             if !is_behind {
                 behind = replica.state.clone();
@@ -122,13 +168,21 @@ fn check_model<K: Keys, B: Table<K, Shared<u8>>>(steps: Vec<Step<K>>) {
             };
             let outcome = testing::exchange(behind.get(&key), current.as_ref(), ask);
             assert_eq!(outcome, expected_exchange(&mut model, key, current, new));
+            if outcome.is_ok() && new.is_some() {
+                ends.ends.remove(&key);
+            }
         } else {
             let (answer, changes) = replica.write_marked(&write);
             assert_eq!(answer, expected(&mut model, &write));
             follow(&mut followed, changes);
         }
+        ends.follow(&written, &model);
         let state = &replica.state;
         check_sound(state);
+        assert_eq!(state.expiry(), ends.ends.values().min().copied());
+        for key in model.keys() {
+            assert_eq!(state.end_of(key), ends.ends.get(key).copied());
+        }
         assert!(
             state
                 .ascending()
@@ -140,7 +194,14 @@ fn check_model<K: Keys, B: Table<K, Shared<u8>>>(steps: Vec<Step<K>>) {
 }
 
 fn steps<K: Keys>() -> impl Strategy<Value = Vec<Step<K>>> {
-    let with = |write| (Just(write), prop::option::of(0..4u8), any::<bool>());
+    let with = |write| {
+        (
+            Just(write),
+            prop::option::of(0..4u8),
+            any::<bool>(),
+            0..4u64,
+        )
+    };
     writes().prop_flat_map(move |writes| writes.into_iter().map(with).collect::<Vec<_>>())
 }
 
@@ -280,9 +341,20 @@ fn many_keys_come_and_go() {
 #[test]
 fn what_no_writes_lead_to_is_refused() {
     let check = |is_right, changed: u64, entries: &[(u8, u64, u8)]| {
-        let state = testing::decode::<MapState<u8, u8>>(&encode(&(changed, entries)));
+        let none: &[(u64, u8)] = &[];
+        let state = testing::decode::<MapState<u8, u8>>(&encode(&(changed, entries, none)));
         assert_eq!(state.is_ok(), is_right, "{changed} {entries:?}");
     };
+    let check_ends = |is_right, ends: &[(u64, u8)]| {
+        let entries: &[(u8, u64, u8)] = &[(1, 5, 0), (2, 1, 0)];
+        let state = testing::decode::<MapState<u8, u8>>(&encode(&(5_u64, entries, ends)));
+        assert_eq!(state.is_ok(), is_right, "{ends:?}");
+    };
+    check_ends(true, &[(7, 2), (7, 1)]);
+    check_ends(false, &[(7, 1), (7, 2)]);
+    check_ends(false, &[(8, 2), (7, 1)]);
+    check_ends(false, &[(7, 2), (8, 2)]);
+    check_ends(false, &[(7, 3)]);
     check(true, 0, &[]);
     check(true, 5, &[]);
     check(true, 5, &[(1, 5, 0), (2, 1, 0)]);
