@@ -6,7 +6,6 @@
 
 mod catch_up;
 mod child;
-mod cluster;
 mod commands;
 mod durable;
 mod fail_over;
@@ -17,24 +16,17 @@ mod openraft;
 mod reads;
 mod restart;
 mod start;
-mod table;
 
-use std::panic::AssertUnwindSafe;
+use futures::FutureExt as _;
 
-use anyhow::ensure;
-use futures::{FutureExt as _, future::BoxFuture};
-
-pub(crate) use self::child::{CHILD, child};
-use crate::plan::Plan;
+pub(crate) use self::child::child;
+use crate::{
+    plan::Plan,
+    sections::{self, Section},
+};
 
 /// The subject's name on the command line.
-const SUBJECT: &str = "groups";
-
-/// Rows that share what they are measured on.
-struct Section {
-    name: &'static str,
-    run: fn(&Plan) -> BoxFuture<'_, anyhow::Result<()>>,
-}
+pub(crate) const SUBJECT: &str = "groups";
 
 const SECTIONS: [Section; 10] = [
     Section {
@@ -81,21 +73,5 @@ const SECTIONS: [Section; 10] = [
 
 /// Measures what the plan wants.
 pub(crate) async fn run(plan: &Plan) -> anyhow::Result<()> {
-    let wanted = |section: &&Section| plan.wants(SUBJECT, section.name);
-    let mut failed = vec![];
-    for (n, section) in SECTIONS.iter().filter(wanted).enumerate() {
-        if n == 0 {
-            table::print_head();
-        }
-        // What the helpers of the tests cannot do, they panic about.
-        let measured = AssertUnwindSafe((section.run)(plan)).catch_unwind().await;
-        match measured {
-            Ok(Ok(())) => continue,
-            Ok(Err(error)) => println!("{}: {error:#}", section.name),
-            Err(_) => println!("{}: panicked", section.name),
-        }
-        failed.push(section.name);
-    }
-    ensure!(failed.is_empty(), "not measured, or wrong: {failed:?}");
-    Ok(())
+    sections::run(plan, SUBJECT, &SECTIONS).await
 }

@@ -5,22 +5,28 @@
 //! Every row prints the reference, ours, and the ratio, which is the figure that counts: machines differ. What
 //! is durable is measured in the directory for temporary files; say `TMPDIR` if that is no disk.
 
+mod child;
+mod counters;
 mod disk;
 mod groups;
 mod measure;
+mod nodes;
 mod plan;
 mod process;
 mod raw;
+mod sections;
 mod streams;
+mod table;
 
 use plan::Plan;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let mut args = std::env::args().skip(1).peekable();
-    if let Some(role) = args.next_if(|arg| arg == groups::CHILD) {
-        drop(role);
-        return groups::child(args.collect()).await;
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, args @ ..] = args.as_slice()
+        && first == child::CHILD
+    {
+        return child::run(args).await;
     }
     let plan = Plan::parse(args)?;
     streams::run(&plan).await?;

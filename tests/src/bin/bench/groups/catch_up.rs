@@ -10,14 +10,12 @@ use mosaik::{
 };
 use mosaik_tests::DEADLINE;
 
-use super::{
-    cluster::Nodes,
-    table::{Figure, Row, Target},
-};
 use crate::{
     measure::{self, median_duration},
+    nodes::Nodes,
     plan::Plan,
     raw,
+    table::{Figure, Row, Target},
 };
 
 /// What is to be reached.

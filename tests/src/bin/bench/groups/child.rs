@@ -1,12 +1,13 @@
-//! This program once more, as a child: a member that is killed, a process of idle groups, or one whose memory counts.
+//! What a child does for groups: it is a member that is killed, a process of idle groups, or one whose memory counts.
 
-use mosaik::Network;
 use mosaik_tests::loopback;
 
-use super::{cluster::online, fail_over, idle, memory, restart};
+use super::{fail_over, idle, memory, restart};
+use crate::{
+    child::{build, line},
+    nodes::online,
+};
 
-/// The first argument of a child.
-pub(crate) const CHILD: &str = "--child";
 /// `MEMBER NETWORK TICKET`: takes part in the group that counts until it is killed.
 pub(super) const MEMBER: &str = "member";
 /// `IDLE NETWORK COUNT FOUNDERS TICKET…`: takes part in idle groups until its input ends.
@@ -17,8 +18,8 @@ pub(super) const RESTART: &str = "restart";
 pub(super) const MEMORY: &str = "memory";
 
 /// Does what a child is told.
-pub(crate) async fn child(args: Vec<String>) -> anyhow::Result<()> {
-    match args.as_slice() {
+pub(crate) async fn child(args: &[String]) -> anyhow::Result<()> {
+    match args {
         [role, name, bootstrap @ ..] if role == MEMBER => {
             let network = build(name, bootstrap).await?;
             let group = fail_over::join(&network);
@@ -43,14 +44,4 @@ pub(crate) async fn child(args: Vec<String>) -> anyhow::Result<()> {
         other => anyhow::bail!("a child cannot do {other:?}"),
     }
     Ok(())
-}
-
-async fn build(name: &str, bootstrap: &[String]) -> anyhow::Result<Network> {
-    Ok(loopback(name).bootstrap(bootstrap).build().await?)
-}
-
-/// The next line that the parent writes; none once it is gone.
-pub(super) async fn line() -> anyhow::Result<Option<String>> {
-    let line = tokio::task::spawn_blocking(|| std::io::stdin().lines().next().transpose());
-    Ok(line.await??)
 }

@@ -4,15 +4,14 @@ use std::time::{Duration, Instant};
 
 use mosaik::groups::Durability;
 
-use super::{
-    cluster::{Counters, Nodes},
-    openraft::{Client, Cluster, Timing},
-    table::{Figure, Row, Target},
-};
+use super::openraft::{Client, Cluster, Timing};
 use crate::{
+    counters::Counters,
     measure::{self, median, median_duration},
+    nodes::Nodes,
     plan::Plan,
     raw,
+    table::{Figure, Row, Target},
 };
 
 /// Share of openraft in memory that a leader is to reach with many commands in flight.

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use mosaik::groups::Durability;
 
-use super::{
-    cluster::{Counters, Nodes},
-    table::{Figure, Row, Target},
-};
 use crate::{
+    counters::Counters,
     disk,
     measure::{median, median_duration},
+    nodes::Nodes,
     plan::Plan,
+    table::{Figure, Row, Target},
 };
 
 /// Commands a second with many in flight, to be reached.

@@ -4,15 +4,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use mosaik::{Group, Network, PeerId, groups::GroupError};
-use mosaik_tests::{Child, DEADLINE, loopback, machines::Counter, unique};
+use mosaik_tests::{DEADLINE, loopback, machines::Counter, unique};
 
 use super::{
-    child::{CHILD, MEMBER},
-    cluster::online,
+    SUBJECT,
+    child::MEMBER,
     openraft::{Cluster, Timing},
+};
+use crate::{
+    child,
+    measure::median_duration,
+    nodes::online,
+    plan::Plan,
     table::{Figure, Row, Target},
 };
-use crate::{measure::median_duration, plan::Plan};
 
 /// What is to be reached.
 const TARGET: Duration = Duration::from_millis(600);
@@ -54,12 +59,12 @@ async fn kill() -> anyhow::Result<Duration> {
         .build()
         .await?;
     let ticket = first.local().ticket().to_string();
-    let mut child = Child::again(&[CHILD, MEMBER, &name, &ticket]);
+    let mut leader = child::start(SUBJECT, &[MEMBER, &name, &ticket]);
     let groups = [join(&first), join(&second)];
     for group in &groups {
         online(group).await?;
     }
-    let line = child.expect("online ");
+    let line = leader.expect("online ");
     let id: PeerId = line.trim_start_matches("online ").parse()?;
     let [group, other] = &groups;
     lead(&groups, id).await?;
@@ -67,7 +72,7 @@ async fn kill() -> anyhow::Result<Duration> {
         group.execute(1).await?;
     }
     let started = Instant::now();
-    child.kill();
+    leader.kill();
     acknowledged(group).await?;
     let took = started.elapsed();
     for group in [group, other] {

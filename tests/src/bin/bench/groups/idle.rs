@@ -6,12 +6,14 @@ use anyhow::Context as _;
 use mosaik::{Group, Network, groups::Durability};
 use mosaik_tests::{Child, groups::rests, machines::Counter, unique};
 
-use super::{
-    child::{CHILD, IDLE, line},
-    cluster::online,
+use super::{SUBJECT, child::IDLE};
+use crate::{
+    child::{self, line},
+    nodes::online,
+    plan::Plan,
+    process,
     table::{Figure, Row, Target},
 };
-use crate::{plan::Plan, process};
 
 /// Processor time of a process with 1,000 groups, in cores, to be reached.
 const CORES: f64 = 0.25;
@@ -83,11 +85,11 @@ struct Cost {
 fn measure(plan: &Plan, case: &Case) -> anyhow::Result<Cost> {
     let (name, count) = (unique("bench"), case.groups.to_string());
     let founders = case.processes.to_string();
-    let mut args = vec![CHILD, IDLE, &name, &count, &founders];
-    let first = Child::again(&args);
+    let mut args = vec![IDLE, &name, &count, &founders];
+    let first = child::start(SUBJECT, &args);
     let ticket = first.expect("ticket ");
     args.push(ticket.trim_start_matches("ticket "));
-    let others = (1..case.processes).map(|_| Child::again(&args));
+    let others = (1..case.processes).map(|_| child::start(SUBJECT, &args));
     let mut children: Vec<Child> = std::iter::once(first).chain(others).collect();
     let mut cost = Cost::default();
     for child in &children {

@@ -7,11 +7,14 @@ use mosaik::{Group, groups::Durability};
 use mosaik_tests::machines::Counter;
 use tokio::sync::watch;
 
-use super::{
-    cluster::{Counters, Nodes},
+use crate::{
+    counters::Counters,
+    measure::median_duration,
+    nodes::Nodes,
+    plan::Plan,
+    raw,
     table::{Figure, Row, Target},
 };
-use crate::{measure::median_duration, plan::Plan, raw};
 
 /// Longest time without an acknowledgement, to be reached.
 const TARGET: Duration = Duration::from_millis(50);

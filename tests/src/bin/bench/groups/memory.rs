@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use mosaik::groups::Durability;
-use mosaik_tests::Child;
 
-use super::{
-    child::{CHILD, MEMORY},
-    cluster::{Counters, Nodes},
+use super::{SUBJECT, child::MEMORY};
+use crate::{
+    child,
+    counters::Counters,
+    nodes::Nodes,
+    plan::Plan,
+    process,
     table::{Figure, Row, Target},
 };
-use crate::{plan::Plan, process};
 
 /// Bytes of one member's log, to be reached: the 96 MiB that the policy for snapshots lets it have, and what is on
 /// its way.
@@ -30,8 +32,8 @@ pub(super) async fn run(plan: &Plan) -> anyhow::Result<()> {
         COMMANDS
     };
     // In a process that has held nothing else.
-    let child = Child::again(&[CHILD, MEMORY, &commands.to_string()]);
-    let line = child.expect("bytes ");
+    let counting = child::start(SUBJECT, &[MEMORY, &commands.to_string()]);
+    let line = counting.expect("bytes ");
     let bytes: f64 = line.trim_start_matches("bytes ").parse()?;
     Row {
         case: &format!(

@@ -10,15 +10,14 @@ use anyhow::ensure;
 use mosaik::{Group, groups::Durability};
 use mosaik_tests::machines::Counter;
 
-use super::{
-    cluster::{Counters, Nodes},
-    openraft::{Cluster, Timing},
-    table::{Figure, Row, Target},
-};
+use super::openraft::{Cluster, Timing};
 use crate::{
+    counters::Counters,
     measure::{self, median, median_duration},
+    nodes::Nodes,
     plan::Plan,
     raw,
+    table::{Figure, Row, Target},
 };
 
 const READERS: usize = 64;

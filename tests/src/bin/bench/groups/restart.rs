@@ -13,12 +13,14 @@ use mosaik::{
 };
 use mosaik_tests::{Child, DEADLINE, unique};
 
-use super::{
-    child::{CHILD, RESTART, line},
-    cluster::online,
+use super::{SUBJECT, child::RESTART};
+use crate::{
+    child::{self, line},
+    measure,
+    nodes::online,
+    plan::Plan,
     table::{Figure, Row, Target},
 };
-use crate::{measure, plan::Plan};
 
 /// What is to be reached.
 const TARGET: Duration = Duration::from_secs(2);
@@ -117,8 +119,8 @@ struct Member {
 
 impl Member {
     fn start(name: &str, dir: &str, ticket: Option<&str>) -> Self {
-        let args = [CHILD, RESTART, name, dir].into_iter().chain(ticket);
-        let child = Child::again(&args.collect::<Vec<_>>());
+        let args = [RESTART, name, dir].into_iter().chain(ticket);
+        let child = child::start(SUBJECT, &args.collect::<Vec<_>>());
         let ticket = child.expect("ticket ");
         Self {
             child,

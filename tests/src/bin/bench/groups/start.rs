@@ -4,11 +4,14 @@ use std::time::{Duration, Instant};
 
 use mosaik::groups::Durability;
 
-use super::{
-    cluster::{Counters, Nodes},
+use crate::{
+    counters::Counters,
+    measure::median_duration,
+    nodes::Nodes,
+    plan::Plan,
+    raw,
     table::{Figure, Row, Target},
 };
-use crate::{measure::median_duration, plan::Plan, raw};
 
 /// What is to be reached.
 const TARGET: Duration = Duration::from_secs(1);

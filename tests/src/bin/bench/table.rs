@@ -4,20 +4,20 @@ use std::{fmt, time::Duration};
 
 /// One row.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Row<'a> {
+pub(crate) struct Row<'a> {
     /// What is measured.
-    pub(super) case: &'a str,
+    pub(crate) case: &'a str,
     /// What it is compared with, measured in the same run.
-    pub(super) reference: Option<(&'static str, Figure)>,
+    pub(crate) reference: Option<(&'static str, Figure)>,
     /// What we reach.
-    pub(super) ours: Figure,
+    pub(crate) ours: Figure,
     /// What is to be reached.
-    pub(super) target: Option<Target>,
+    pub(crate) target: Option<Target>,
 }
 
 /// What is measured.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Figure {
+pub(crate) enum Figure {
     /// How long something takes.
     Time(Duration),
     /// How often something is done a second.
@@ -32,7 +32,7 @@ pub(super) enum Figure {
 
 /// What is to be reached.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Target {
+pub(crate) enum Target {
     /// This or less.
     AtMost(Figure),
     /// This or more.
@@ -40,16 +40,16 @@ pub(super) enum Target {
 }
 
 /// Prints the names of the columns.
-pub(super) fn print_head() {
+pub(crate) fn print_head(subject: &str) {
     println!(
         "{:<42} {:>24} {:>12} {:>8}   {:<15}",
-        "groups", "reference", "mosaik", "ratio", "target"
+        subject, "reference", "mosaik", "ratio", "target"
     );
 }
 
 impl Row<'_> {
     /// Prints the row.
-    pub(super) fn print(self) {
+    pub(crate) fn print(self) {
         let reference = self
             .reference
             .map(|(name, figure)| format!("{name} {figure}"));
@@ -93,6 +93,7 @@ impl fmt::Display for Figure {
             Self::Rate(rate) if *rate >= 1e6 => write!(f, "{:.2} M/s", rate / 1e6),
             Self::Rate(rate) if *rate >= 1e4 => write!(f, "{:.0} k/s", rate / 1e3),
             Self::Rate(rate) => write!(f, "{:.2} k/s", rate / 1e3),
+            Self::Size(bytes) if *bytes < 4096.0 => write!(f, "{bytes:.0} B"),
             Self::Size(bytes) => write!(f, "{:.0} KiB", bytes / 1024.0),
             Self::Cores(cores) => write!(f, "{cores:.3} cores"),
             Self::Count(count) => write!(f, "{count}"),
