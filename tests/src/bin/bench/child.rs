@@ -3,7 +3,7 @@
 use mosaik::Network;
 use mosaik_tests::{Child, loopback};
 
-use crate::groups;
+use crate::{collections, groups};
 
 /// The first argument of a child. The second says for which subject it works, and what follows, what it does.
 pub(crate) const CHILD: &str = "--child";
@@ -17,6 +17,7 @@ pub(crate) fn start(subject: &str, args: &[&str]) -> Child {
 pub(crate) async fn run(args: &[String]) -> anyhow::Result<()> {
     match args {
         [subject, args @ ..] if subject == groups::SUBJECT => groups::child(args).await,
+        [subject, args @ ..] if subject == collections::SUBJECT => collections::child(args).await,
         other => anyhow::bail!("there are no children for {other:?}"),
     }
 }

@@ -1,11 +1,12 @@
 //! Measures mosaik beside references of the same run: `cargo run --release -p mosaik-tests --bin bench`, with
-//! `-- streams` or `-- groups` for one subject, `-- "32 B"` for the rows whose name holds that, and
+//! `-- streams`, `-- groups` or `-- collections` for one subject, `-- "32 B"` for the rows whose name holds that, and
 //! `-- --quick` for a short run.
 //!
 //! Every row prints the reference, ours, and the ratio, which is the figure that counts: machines differ. What
 //! is durable is measured in the directory for temporary files; say `TMPDIR` if that is no disk.
 
 mod child;
+mod collections;
 mod counters;
 mod disk;
 mod groups;
@@ -30,5 +31,6 @@ async fn main() -> anyhow::Result<()> {
     }
     let plan = Plan::parse(args)?;
     streams::run(&plan).await?;
-    groups::run(&plan).await
+    let groups = groups::run(&plan).await;
+    collections::run(&plan).await.and(groups)
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use futures::future::join_all;
 use mosaik::{
     Group, Network,
     groups::{Durability, StateMachine},
@@ -61,16 +62,19 @@ impl Nodes {
         Ok(groups)
     }
 
+    /// The name of their network.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The nodes.
     pub(crate) fn networks(&self) -> &[Network] {
         &self.networks
     }
 
-    /// Shuts all down.
+    /// Shuts all down, at once.
     pub(crate) async fn stop(self) {
-        for network in self.networks {
-            network.shutdown().await;
-        }
+        join_all(self.networks.iter().map(Network::shutdown)).await;
     }
 }
 

@@ -39,6 +39,11 @@ impl Plan {
         if self.quick { 3 } else { 5 }
     }
 
+    /// How often what takes seconds is repeated; odd.
+    pub(crate) fn few_rounds(&self) -> usize {
+        if self.quick { 1 } else { 3 }
+    }
+
     /// How long a load lasts each time.
     pub(crate) fn span(&self) -> Duration {
         if self.quick {

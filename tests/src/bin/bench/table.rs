@@ -28,6 +28,8 @@ pub(crate) enum Figure {
     Cores(f64),
     /// How often something happened.
     Count(u64),
+    /// How often something happened for each time that something else did.
+    Times(f64),
 }
 
 /// What is to be reached.
@@ -81,7 +83,9 @@ impl Figure {
         match self {
             Self::Time(time) => time.as_secs_f64(),
             Self::Count(count) => count as f64,
-            Self::Rate(number) | Self::Size(number) | Self::Cores(number) => number,
+            Self::Rate(number) | Self::Size(number) | Self::Cores(number) | Self::Times(number) => {
+                number
+            }
         }
     }
 }
@@ -97,6 +101,7 @@ impl fmt::Display for Figure {
             Self::Size(bytes) => write!(f, "{:.0} KiB", bytes / 1024.0),
             Self::Cores(cores) => write!(f, "{cores:.3} cores"),
             Self::Count(count) => write!(f, "{count}"),
+            Self::Times(times) => write!(f, "{times:.2}"),
         }
     }
 }
