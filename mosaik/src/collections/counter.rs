@@ -20,8 +20,9 @@ use crate::groups::{GroupError, Groups, Version};
 ///
 /// Reads are of this node's own copy: at once, without a lock, and possibly stale. Additions are commands of the
 /// store's group: acknowledged once a majority has them, applied exactly once, and visible here when they return. They
-/// conflict with nothing, in a transaction neither, so many nodes may add to one counter at a time; each is told the sum
-/// that its own has led to, which no other is. All are O(1), and carry a few bytes.
+/// conflict with nothing, in a transaction neither, so many nodes may add to one counter at a time. Each is told the sum
+/// that its own has led to: no two the same, as long as all that is added is positive and nobody puts a number. All are
+/// O(1), and carry a few bytes.
 ///
 /// A sum that an `i128` cannot hold stays at the end that it has come to.
 ///

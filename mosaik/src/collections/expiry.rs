@@ -1,8 +1,8 @@
 //! Who sees to it that what has a time to live ends, where nobody writes.
 //!
 //! What has come to its end is removed by the next command, whichever that is, as the time of that command says it has.
-//! Where none comes, the leader sends one that does nothing else. That is by the leader's clock, so no member has to
-//! agree with another about the time, and a store in which nothing ends costs nothing.
+//! Where none comes, the leader sends one that does nothing else. When that is, it guesses by its own clocks; what has
+//! come to its end the command says. A store in which nothing ends costs nothing.
 
 use std::{pin::pin, time::Duration};
 
@@ -25,14 +25,13 @@ pub(super) async fn keep(store: Store) {
     let keep = async {
         loop {
             expiry.mark_unchanged();
-            let at = *expiry.borrow();
-            let Some(at) = at else {
+            let left = expiry.borrow().left();
+            let Some(left) = left else {
                 if expiry.changed().await.is_err() {
                     return;
                 }
                 continue;
             };
-            let left = Duration::from_millis(at.saturating_sub(rt::unix_millis()));
             if left > Duration::ZERO {
                 // Something may end sooner.
                 let _ = rt::timeout(left.min(LOOK), expiry.changed()).await;

@@ -2,12 +2,7 @@
 
 mod guard;
 
-use std::{
-    fmt,
-    ops::Deref,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, future::BoxFuture, stream::BoxStream};
 use tokio::sync::oneshot;
@@ -18,7 +13,7 @@ use super::{
     feed::feed,
     handle::{Handle, collection},
     list::{Collection, Stored},
-    map::{millis, moment},
+    map::millis,
     state::State,
     state::lock::{self as state, Holder, LockState, LockWrite, LockWrote},
     store::Store,
@@ -45,13 +40,13 @@ use crate::{
 ///   whoever comes with a smaller one than it has seen. A collection that is in one store with the lock does that with a
 ///   transaction that asks whether the lock [is held by](LockTransaction::is_held_by) the token: it is applied only
 ///   while it is.
-/// - [`LockGuard::lost`], which ends as soon as the node knows, or has to assume, that the lease has ended. By the
-///   node's own clock that is before anybody else can acquire the lock, unless the group's clock is put forward
-///   meanwhile: when leadership goes to a node whose clock is ahead, by up to 10 s.
+/// - [`LockGuard::lost`], which ends as soon as the node knows, or has to assume, that the lease has ended. That is
+///   before anybody else can acquire the lock: no wall clock has a say in it, only the monotonic ones of the holder and of
+///   leaders, which may differ by a thousandth. But a machine that is suspended does not count the time of that.
 ///
-/// The lease ends by [the group's clock](super::MapWriter::insert_for). Choose it to be several times as long as a
-/// fail-over of the store takes: one of less than a few seconds is lost with the leader. Where the lock is free, whoever
-/// comes first has it: those who wait have no order among each other.
+/// A lease lasts longer than it says where the group has no leader meanwhile, as nobody could renew it then. Choose it
+/// to be several seconds at least: it is renewed after each third of it, and that has to outlast what delays a command.
+/// Where the lock is free, whoever comes first has it: those who wait have no order among each other.
 ///
 /// # Example
 /// ```no_run
@@ -90,23 +85,14 @@ pub struct LockView(Arc<LockState>);
 pub struct LockHolder {
     /// The node that it was acquired on.
     pub peer: PeerId,
-    /// The fencing token: no other holder of this lock has, had or will have the same.
+    /// The fencing token, which is [greater](LockGuard::token) than those of all before.
     pub token: u64,
-    until: u64,
 }
 
 impl LockHolder {
     pub(super) fn of(holder: &Holder) -> Self {
-        Self {
-            peer: holder.peer,
-            token: holder.token,
-            until: holder.until,
-        }
-    }
-
-    /// The end of the lease, by the group's clock, if it is not renewed. `None` if it is too far off to be told.
-    pub fn expires_at(&self) -> Option<SystemTime> {
-        moment(self.until)
+        let Holder { peer, token, .. } = *holder;
+        Self { peer, token }
     }
 }
 
@@ -169,10 +155,11 @@ impl LockView {
 
 impl LockWriter {
     /// Waits until nobody else holds the lock, and acquires it for as long as the guard lives, and `lease` at most if
-    /// this node does not renew that. It waits for as long as it takes: dropping what it returns gives up.
+    /// this node does not renew that. It waits for as long as others hold it, and for the answer of what is under way:
+    /// dropping what it returns gives up, and gives back what comes of it all the same.
     ///
     /// # Errors
-    /// See [`GroupError`]; there is no [`GroupError::Timeout`].
+    /// See [`GroupError`]; there is no [`GroupError::Timeout`], but [`GroupError::Unavailable`] without a leader.
     pub fn acquire(&self, lease: Duration) -> BoxFuture<'static, Result<LockGuard, GroupError>> {
         let this = self.clone();
         let acquire = async move {
@@ -186,7 +173,8 @@ impl LockWriter {
         acquire.boxed()
     }
 
-    /// Acquires the lock if nobody else holds it: see [`acquire`](Self::acquire). The inner error says who does.
+    /// Acquires the lock if nobody else holds it: see [`acquire`](Self::acquire). The inner error says who does. It waits
+    /// for the answer of its command for as long as that takes, and not for the lock.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire).
@@ -196,6 +184,23 @@ impl LockWriter {
     ) -> BoxFuture<'static, Result<Result<LockGuard, LockHolder>, GroupError>> {
         let this = self.clone();
         async move { this.attempt(lease).await }.boxed()
+    }
+
+    /// Takes the lock from who holds it with this token, as an operator may who knows that this one is gone for good;
+    /// returns whether it was held with it. A holder that lives finds it [lost](LockGuard::lost) once its node hears of
+    /// that.
+    ///
+    /// # Errors
+    /// See [`GroupError`]; after [`GroupError::Timeout`] the write is still under way.
+    pub fn revoke(
+        &self,
+        token: u64,
+    ) -> impl Future<Output = Result<bool, GroupError>> + Send + use<> {
+        let release = LockWrite::Release { token };
+        self.0.0.write(&release, |answer| match answer {
+            LockWrote::Was(was) => Some(was),
+            LockWrote::Held(..) => None,
+        })
     }
 
     /// Something if it is not held with this token, as far as this node knows.

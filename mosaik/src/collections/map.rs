@@ -253,9 +253,9 @@ macro_rules! map {
             /// ends together, 4,096 keys go with each. Until then it can be read; a transaction that has read it is not
             /// applied after that. Whatever else is put at the key is there for ever, or for a time of its own.
             ///
-            /// The group's clock is that of the leader, and never goes back. A leader whose clock is far from the
-            /// others' is not followed in that: time stands still until there is another one. It goes on while the
-            /// group has no quorum.
+            /// The group's clock is the wall clock of the leader, and never goes back. A leader whose clock is more than
+            /// 10 s off the median of the voters' is not followed in that: time stands still until there is another one,
+            /// and jumps then; of one or two voters none can be told to be off. It goes on while there is no quorum.
             ///
             /// # Errors
             /// As [`insert`](Self::insert).
@@ -339,7 +339,7 @@ macro_rules! map {
                 entries: I,
             ) -> BoxFuture<'static, Result<u64, GroupError>> {
                 self.count(&MapWrite::Extend(entries.into_iter().collect())).boxed()
-}
+            }
 
             /// Removes keys, all together; returns how many of them were there.
             ///
@@ -350,7 +350,7 @@ macro_rules! map {
                 keys: I,
             ) -> BoxFuture<'static, Result<u64, GroupError>> {
                 self.count(&MapWrite::RemoveMany(keys.into_iter().collect())).boxed()
-}
+            }
 
             /// Removes the keys in a range; returns how many there were.
             ///
@@ -361,7 +361,7 @@ macro_rules! map {
                 range: B,
             ) -> BoxFuture<'static, Result<u64, GroupError>> {
                 self.count(&MapWrite::RemoveRange(span(&range))).boxed()
-}
+            }
 
             /// Removes the keys outside a range; returns how many there were.
             ///
@@ -372,7 +372,7 @@ macro_rules! map {
                 range: B,
             ) -> BoxFuture<'static, Result<u64, GroupError>> {
                 self.count(&MapWrite::RetainRange(span(&range))).boxed()
-}
+            }
 
             /// Removes all keys; returns how many there were.
             ///

@@ -7,15 +7,20 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 
 use super::{
-    state::{State, stamp::Origin},
+    state::{
+        State,
+        deadlines::Expiry,
+        stamp::{Origin, Stamps},
+    },
     states::States,
 };
-use crate::rt::watch;
+use crate::rt::{self, Instant, watch};
 
 /// A state of any collection.
 pub(super) type AnyState = Arc<dyn Any + Send + Sync>;
@@ -52,13 +57,48 @@ impl Shot {
 /// Why a collection is of the type, and at the place, that a handle asks for.
 const KNOWN: &str = "handles are made together with the list that says what is at which place";
 
+/// When something that is shown comes to its end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Due {
+    pub(super) expiry: Expiry,
+    /// What the group's uptime was, and when this node had that; nothing if it does not matter.
+    uptime: Option<(u64, Instant)>,
+}
+
+impl Due {
+    fn new(expiry: Expiry, uptime: u64) -> Self {
+        let matters = expiry.uptime.is_some();
+        Self {
+            expiry,
+            uptime: matters.then(|| (uptime, rt::now())),
+        }
+    }
+
+    /// How long it is until then, as far as this node knows.
+    pub(super) fn left(&self) -> Option<Duration> {
+        let by_clock = self
+            .expiry
+            .clock
+            .map(|at| Duration::from_millis(at.saturating_sub(rt::unix_millis())));
+        let by_uptime = self
+            .expiry
+            .uptime
+            .zip(self.uptime)
+            .map(|(at, (uptime, since))| {
+                let left = Duration::from_millis(at.saturating_sub(uptime));
+                left.saturating_sub(rt::now().duration_since(since))
+            });
+        by_clock.into_iter().chain(by_uptime).min()
+    }
+}
+
 /// Where the collections of a store are shown.
 pub(crate) struct Place {
     shot: ArcSwap<Shot>,
     /// Tells those who wait that there is another one.
     news: watch::Sender<()>,
     /// When something that is shown comes to its end.
-    expiry: watch::Sender<Option<u64>>,
+    expiry: watch::Sender<Due>,
     /// Whether somebody sees to it that it does.
     is_kept: AtomicBool,
 }
@@ -74,8 +114,8 @@ impl Place {
         self.shot.load_full()
     }
 
-    /// When something that is shown comes to its end: milliseconds since 1970 by the group's clock.
-    pub(super) fn expiry(&self) -> watch::Receiver<Option<u64>> {
+    /// When something that is shown comes to its end. Tells when that is another time.
+    pub(super) fn expiry(&self) -> watch::Receiver<Due> {
         self.expiry.subscribe()
     }
 
@@ -110,20 +150,20 @@ impl<T: States> Shown<T> {
     }
 
     /// Shows the states as they are at `version`, then tells what has led there.
-    pub(super) fn show(&self, states: &T, version: u64, origin: Origin, pending: &mut T::Pending) {
+    pub(super) fn show(&self, states: &T, version: u64, stamps: &Stamps, pending: &mut T::Pending) {
         let before = self.place.load_full();
         let mut shown = Vec::with_capacity(before.states.len());
         states.gather(pending, &before.states, &mut shown);
         self.place.shot.store(Arc::new(Shot {
             version,
-            origin,
+            origin: stamps.origin(),
             states: shown.into(),
         }));
         // Whoever hears of a change finds it in the state.
         T::tell(version, pending, &self.feeds);
         self.place.news.send_replace(());
-        let expiry = states.expiry();
-        let is_other = |before: &mut Option<u64>| std::mem::replace(before, expiry) != expiry;
+        let due = Due::new(states.expiry(), stamps.now().uptime);
+        let is_other = |before: &mut Due| std::mem::replace(before, due).expiry != due.expiry;
         self.place.expiry.send_if_modified(is_other);
     }
 }
@@ -149,7 +189,7 @@ impl<T: States> Default for Shown<T> {
         let place = Place {
             shot: ArcSwap::from_pointee(shot),
             news: watch::Sender::new(()),
-            expiry: watch::Sender::new(None),
+            expiry: watch::Sender::default(),
             is_kept: AtomicBool::new(false),
         };
         Self {

@@ -18,7 +18,7 @@ use super::{
     place::Shown,
     state::{
         State,
-        stamp::{Origin, Stamps},
+        stamp::{Moment, Origin, Stamps},
     },
     states::States,
 };
@@ -142,9 +142,9 @@ impl<L: Layout> Replica<L> {
     }
 
     /// A command begins at this time: removes what has come to its end by then, and returns how much it was.
-    fn elapse(&mut self, now: u64) -> usize {
+    fn elapse(&mut self, now: Moment) -> usize {
         self.stamps.begin(now);
-        if self.states.expiry().is_none_or(|at| at > now) {
+        if !self.states.expiry().is_due(now) {
             return 0;
         }
         let (states, stamps, pending, feeds) = self.writing();
@@ -234,7 +234,10 @@ impl<L: Layout> Application for Replica<L> {
         if self.stamps.origin().epoch() != ctx.epoch() {
             self.go_on(Origin::of(ctx.epoch()));
         }
-        let expired = self.elapse(ctx.now_millis());
+        let expired = self.elapse(Moment {
+            clock: ctx.now_millis(),
+            uptime: ctx.uptime_millis(),
+        });
         match operation {
             Operation::Expire => reply.put(&(expired as u64)),
             Operation::Write(write) => {
@@ -276,9 +279,9 @@ impl<L: Layout> Application for Replica<L> {
 
     fn publish(&self, applied: u64) {
         if self.is_news.swap(false, Ordering::Relaxed) {
-            let origin = self.stamps.origin();
             let mut pending = lock(&self.pending);
-            self.shown.show(&self.states, applied, origin, &mut pending);
+            let shown = &self.shown;
+            shown.show(&self.states, applied, &self.stamps, &mut pending);
         }
     }
 }

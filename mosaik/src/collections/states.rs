@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     feed::Feed,
     place::AnyState,
-    state::{State, changes::Changes, stamp::Stamps},
+    state::{State, changes::Changes, deadlines::Expiry, stamp::Stamps},
 };
 use crate::groups::{Interface, Reply, Unencodable, Unknown};
 
@@ -57,8 +57,8 @@ pub trait States: Clone + Default + Serialize + DeserializeOwned + Send + Sync +
         reply: &mut Reply,
     ) -> Result<(), Unencodable>;
 
-    /// When something in them comes to its end: milliseconds since 1970 by the group's clock. `None` if nothing does.
-    fn expiry(&self) -> Option<u64>;
+    /// When something in them comes to its end.
+    fn expiry(&self) -> Expiry;
 
     /// Removes what has come to its end at the time of the command under way; returns how much it was.
     fn expire(
@@ -178,8 +178,8 @@ impl States for () {
         match write {}
     }
 
-    fn expiry(&self) -> Option<u64> {
-        None
+    fn expiry(&self) -> Expiry {
+        Expiry::default()
     }
 
     fn expire(&mut self, _: &mut Stamps, (): &mut (), (): &()) -> usize {
@@ -254,9 +254,8 @@ impl<S: State, R: States> States for (S, R) {
         }
     }
 
-    fn expiry(&self) -> Option<u64> {
-        let (first, rest) = (self.0.expiry(), self.1.expiry());
-        first.into_iter().chain(rest).min()
+    fn expiry(&self) -> Expiry {
+        self.0.expiry().or(self.1.expiry())
     }
 
     fn expire(
@@ -265,8 +264,7 @@ impl<S: State, R: States> States for (S, R) {
         (news, pending): &mut Self::Pending,
         (feed, feeds): &Self::Feeds,
     ) -> usize {
-        let is_due = self.0.expiry().is_some_and(|at| at <= stamps.now());
-        let expired = match is_due {
+        let expired = match self.0.expiry().is_due(stamps.now()) {
             true => self.0.expire(stamps, news.begin(feed)),
             false => 0,
         };

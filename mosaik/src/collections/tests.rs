@@ -279,7 +279,7 @@ fn what_has_come_to_its_end_is_gone_before_a_command_begins() {
     apply(&mut store, &at(1000), "prices.write", &insert_for("a", 10));
     apply(&mut store, &at(1000), "prices.write", &insert_for("b", 20));
     store.publish(1);
-    assert_eq!(*expiry.borrow(), Some(1010));
+    assert_eq!(expiry.borrow().expiry.clock, Some(1010));
     let reads_a = propose(&place, "a");
     let reads_b = propose(&place, "b");
     let (applied, refused) = (wire::encode(&true).unwrap(), wire::encode(&false).unwrap());
@@ -291,7 +291,7 @@ fn what_has_come_to_its_end_is_gone_before_a_command_begins() {
     );
     store.publish(2);
     assert_eq!((price(&place, "a"), price(&place, "b")), (None, Some(10)));
-    assert_eq!(*expiry.borrow(), None);
+    assert_eq!(expiry.borrow().left(), None);
     apply(&mut store, &at(1020), "prices.write", &insert_for("c", 5));
     let expire = |store: &mut Replica<Market>, now| apply(store, &at(now), EXPIRE, &[]);
     let count = |count: u64| wire::encode(&count).unwrap();

@@ -18,7 +18,8 @@ pub struct Pending {
 type Outcome = Result<Box<dyn Any + Send>, GroupError>;
 
 impl Pending {
-    /// Goes on with `executing`, which was waited for so long, until it has an outcome, which is kept, or nobody wants that any more.
+    /// Goes on with `executing`, which was waited for so long, until it has an outcome, which is kept, or nobody wants that
+    /// any more.
     pub(super) fn new<T: Send + 'static>(
         executing: impl Future<Output = Result<T, GroupError>> + Send + 'static,
         after: Duration,

@@ -256,11 +256,13 @@ impl Gathering {
 
     fn stamp(&mut self, items: Vec<Item>) -> Entry {
         let (term, now) = (self.node.term(), rt::now());
-        let uptime = match self.stamped {
-            Some((stamped, at)) if stamped == term => now.duration_since(at),
-            _ => Duration::ZERO,
+        let since = match self.stamped {
+            Some((stamped, at)) if stamped == term => at,
+            _ => now,
         };
-        self.stamped = Some((term, now));
+        let uptime = whole_millis(now.duration_since(since));
+        // What is no whole millisecond is in the next: however many there are in one, none is lost.
+        self.stamped = Some((term, since + Duration::from_millis(uptime)));
         let check = self.applied.check();
         let check = check.filter(|check| self.checked.is_none_or(|at| at < check.at));
         if let Some(check) = &check {
@@ -268,11 +270,15 @@ impl Gathering {
         }
         Entry {
             now: self.clock.stamp(),
-            uptime: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+            uptime,
             check,
             items,
         }
     }
+}
+
+fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What the gate still lets through, and who is to hear of it; the others are told.

@@ -1,13 +1,39 @@
 //! Until when the values of a collection live, of those that do not live for ever.
 
 use super::{
-    stamp::Stamp,
+    stamp::{Moment, Stamp},
     table::{Sorted, Table as _},
 };
 
 /// Values that are removed with one command at most: what is due is done beside what was asked for, and must not keep
 /// that waiting for long. The others follow with the next.
 pub(crate) const MOST_EXPIRED: usize = 4096;
+
+/// When something comes to its end, by either clock of the group, in milliseconds; `None` if nothing does.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expiry {
+    /// By the one that shows the time since 1970.
+    pub(crate) clock: Option<u64>,
+    /// By the one that shows for how long it had leaders.
+    pub(crate) uptime: Option<u64>,
+}
+
+impl Expiry {
+    /// The earlier of both, by each clock.
+    pub(crate) fn or(self, other: Self) -> Self {
+        let earlier = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).min();
+        Self {
+            clock: earlier(self.clock, other.clock),
+            uptime: earlier(self.uptime, other.uptime),
+        }
+    }
+
+    /// Whether something has come to its end by then.
+    pub(crate) fn is_due(self, now: Moment) -> bool {
+        self.clock.is_some_and(|at| at <= now.clock)
+            || self.uptime.is_some_and(|at| at <= now.uptime)
+    }
+}
 
 /// The ends of values, by time and by the stamp of the value. Costs nothing as long as all live for ever.
 ///

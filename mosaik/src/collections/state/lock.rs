@@ -6,6 +6,7 @@ use super::{
     State,
     changes::Changes,
     codec::Unsound,
+    deadlines::Expiry,
     stamp::{Stamp, Stamps},
 };
 use crate::id::PeerId;
@@ -27,7 +28,7 @@ pub struct Holder {
     pub(crate) peer: PeerId,
     /// What tells this time from all others, and is greater than all before.
     pub(crate) token: u64,
-    /// The end of its lease: milliseconds since 1970 by the group's clock.
+    /// The end of its lease, by the group's uptime in milliseconds.
     pub(crate) until: u64,
 }
 
@@ -108,11 +109,11 @@ impl LockState {
             return LockWrote::Held(holder, false);
         }
         // A group that was founded anew may have lost tokens that were given out: the time is ahead of them.
-        self.last = stamps.now().max(self.last.saturating_add(1));
+        self.last = stamps.now().clock.max(self.last.saturating_add(1));
         let holder = Holder {
             peer,
             token: self.last,
-            until: stamps.end_of(lease),
+            until: end_of(lease, stamps),
         };
         self.put(Some(holder), LockChange::Acquired(holder), stamps, changes);
         LockWrote::Held(holder, true)
@@ -136,6 +137,11 @@ impl LockState {
     }
 }
 
+/// The end of a lease that begins with the command under way.
+fn end_of(lease: u64, stamps: &Stamps) -> u64 {
+    stamps.now().uptime.saturating_add(lease)
+}
+
 impl State for LockState {
     type Layout = Lock;
     type Write = LockWrite;
@@ -155,7 +161,7 @@ impl State for LockState {
             LockWrite::Renew { token, lease } => {
                 let held = self.held_with(token);
                 if let Some(mut holder) = held {
-                    holder.until = stamps.end_of(lease);
+                    holder.until = end_of(lease, stamps);
                     self.put(Some(holder), LockChange::Renewed(holder), stamps, changes);
                 }
                 LockWrote::Was(held.is_some())
@@ -171,15 +177,20 @@ impl State for LockState {
     }
 
     fn expire(&mut self, stamps: &mut Stamps, changes: &mut Changes<LockChange>) -> usize {
-        let due = self.holder.filter(|holder| holder.until <= stamps.now());
+        let due = self
+            .holder
+            .filter(|holder| holder.until <= stamps.now().uptime);
         if let Some(holder) = due {
             self.put(None, LockChange::Expired(holder), stamps, changes);
         }
         usize::from(due.is_some())
     }
 
-    fn expiry(&self) -> Option<u64> {
-        self.holder.map(|holder| holder.until)
+    fn expiry(&self) -> Expiry {
+        Expiry {
+            clock: None,
+            uptime: self.holder.map(|holder| holder.until),
+        }
     }
 
     fn is_as_read(&self, LockRead(seen): &LockRead) -> bool {
@@ -320,7 +331,7 @@ mod tests {
                     follow(&mut followed, change);
                 }
                 prop_assert_eq!(replica.state.holder().copied(), followed);
-                prop_assert_eq!(replica.state.expiry(), model.held.map(|(_, until)| until));
+                prop_assert_eq!(replica.state.expiry().uptime, model.held.map(|(_, until)| until));
                 prop_assert!(replica.state.last >= before);
             }
         }

@@ -8,7 +8,7 @@ use super::{
     Key, State, Value,
     changes::Changes,
     codec::{self, Ascending, Each, Gather, Gathered, Newest, Unsound},
-    deadlines::Deadlines,
+    deadlines::{Deadlines, Expiry},
     exchange::{self, Exchanged},
     seen::Seen,
     shared::Shared,
@@ -193,7 +193,7 @@ impl<K: Key, V: Value, B: Table<K, Shared<V>>> MapState<K, V, B> {
         changes: &mut Changes<MapChange<K, V>>,
     ) -> Option<Shared<V>> {
         let old = self.put(key.clone(), value, stamps, changes);
-        let until = stamps.end_of(millis);
+        let until = stamps.now().clock.saturating_add(millis);
         self.deadlines.set(self.changed, until, key);
         old
     }
@@ -331,7 +331,7 @@ impl<K: Key, V: Value, B: Table<K, Shared<V>>> State for MapState<K, V, B> {
     }
 
     fn expire(&mut self, stamps: &mut Stamps, changes: &mut Changes<Self::Change>) -> usize {
-        let due = self.deadlines.due(stamps.now());
+        let due = self.deadlines.due(stamps.now().clock);
         let count = due.len();
         for key in due {
             if let Some(old) = self.take(&key, stamps) {
@@ -341,8 +341,11 @@ impl<K: Key, V: Value, B: Table<K, Shared<V>>> State for MapState<K, V, B> {
         count
     }
 
-    fn expiry(&self) -> Option<u64> {
-        self.deadlines.next()
+    fn expiry(&self) -> Expiry {
+        Expiry {
+            clock: self.deadlines.next(),
+            uptime: None,
+        }
     }
 
     fn largest(write: &Self::Write) -> Option<usize> {

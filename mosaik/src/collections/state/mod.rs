@@ -1,8 +1,9 @@
 //! What the replicated collections consist of: pure states that change in the same way on every replica.
 //!
-//! A [`State`] is changed by its [writes](State::Write) and by nothing else. It knows no clock, no chance and no
-//! order of hashing, but for the time that each command brings: replicas that apply the same writes in the same order give the same answers, and encode to the
-//! same bytes. It is made of persistent structures, so a clone takes constant time and is a snapshot.
+//! A [`State`] is changed by its [writes](State::Write) and by nothing else. It knows no chance, no order of hashing, and
+//! no time but that which each command brings: replicas that apply the same writes in the same order give the same
+//! answers, and encode to the same bytes. It is made of persistent structures, so a clone takes constant time and is a
+//! snapshot.
 //!
 //! Every value that is written gets a [`Stamp`](stamp::Stamp) of its own. Transactions live on them: a transaction
 //! remembers the stamps of what it [has read](State::Read), and its writes are applied only if it would read the
@@ -15,6 +16,7 @@ use std::hash::Hash;
 use serde::{Serialize, de::DeserializeOwned};
 
 use changes::Changes;
+use deadlines::Expiry;
 use stamp::{Stamp, Stamps};
 
 pub(crate) mod cell;
@@ -73,9 +75,9 @@ pub trait State: Clone + Default + Send + Sync + Serialize + DeserializeOwned + 
         0
     }
 
-    /// When something in it comes to its end: milliseconds since 1970 by the group's clock. `None` if nothing does.
-    fn expiry(&self) -> Option<u64> {
-        None
+    /// When something in it comes to its end.
+    fn expiry(&self) -> Expiry {
+        Expiry::default()
     }
 
     /// Whether a transaction would read now what it has read.

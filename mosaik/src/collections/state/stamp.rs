@@ -54,6 +54,15 @@ pub struct Mark {
     pub(crate) stamp: Stamp,
 }
 
+/// When a command is applied, by both clocks of its group, in milliseconds.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Moment {
+    /// Since 1970. It never goes back, and may jump forward.
+    pub(crate) clock: u64,
+    /// For how long the group had leaders. It goes no faster than time does.
+    pub(crate) uptime: u64,
+}
+
 /// Gives out stamps, and says what time it is. A part of a store's state, one for all its collections, so the same on
 /// every replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +71,7 @@ pub struct Stamps {
     origin: Origin,
     next: u64,
     /// The time of the command under way, which each says anew.
-    now: u64,
+    now: Moment,
 }
 
 /// Stamps that are decoded have given out fewer: what is left lasts for longer than anything runs.
@@ -74,7 +83,7 @@ impl Stamps {
         Self {
             origin: Origin::default(),
             next: last.0.saturating_add(1),
-            now: 0,
+            now: Moment::default(),
         }
     }
 
@@ -88,19 +97,14 @@ impl Stamps {
         self.origin = origin;
     }
 
-    /// A command begins, at this time by the group's clock: milliseconds since 1970.
-    pub(crate) fn begin(&mut self, now: u64) {
+    /// A command begins at this time.
+    pub(crate) fn begin(&mut self, now: Moment) {
         self.now = now;
     }
 
     /// The time of the command under way.
-    pub(crate) fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> Moment {
         self.now
-    }
-
-    /// When something ends that begins with the command under way, and lasts for so many milliseconds.
-    pub(crate) fn end_of(&self, millis: u64) -> u64 {
-        self.now.saturating_add(millis)
     }
 
     /// The stamp, as one of these.
@@ -144,7 +148,7 @@ impl TryFrom<(Origin, u64)> for Stamps {
 
     fn try_from((origin, next): (Origin, u64)) -> Result<Self, NoStamps> {
         if (1..MOST_GIVEN).contains(&next) {
-            let now = 0;
+            let now = Moment::default();
             Ok(Self { origin, next, now })
         } else {
             Err(NoStamps { next })

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     State,
     changes::Changes,
-    stamp::{Mark, Origin, Stamps},
+    stamp::{Mark, Moment, Origin, Stamps},
     table::Span,
 };
 
@@ -44,6 +44,14 @@ impl Hash for Crowded {
 impl From<u8> for Crowded {
     fn from(key: u8) -> Self {
         Self(key)
+    }
+}
+
+/// When both clocks show this.
+fn at(millis: u64) -> Moment {
+    Moment {
+        clock: millis,
+        uptime: millis,
     }
 }
 
@@ -105,9 +113,10 @@ impl<S: State> Replica<S> {
 
     /// The next command comes at this time: removes what has come to its end, and returns the changes.
     pub(crate) fn elapse(&mut self, now: u64) -> Vec<S::Change> {
+        let now = at(now);
         self.stamps.begin(now);
         let mut changes = Changes::kept();
-        let is_due = self.state.expiry().is_some_and(|at| at <= now);
+        let is_due = self.state.expiry().is_due(now);
         let expired = self.state.expire(&mut self.stamps, &mut changes);
         let changes = changes.take();
         assert_eq!((expired > 0, changes.len()), (is_due, expired));
@@ -116,7 +125,7 @@ impl<S: State> Replica<S> {
 
     /// The same, of a state that nobody follows.
     pub(crate) fn elapse_unseen(&mut self, now: u64) {
-        self.stamps.begin(now);
+        self.stamps.begin(at(now));
         let ignored = &mut Changes::ignored();
         self.state.expire(&mut self.stamps, ignored);
     }

@@ -249,6 +249,7 @@ impl Applier {
             index,
             term: id.term,
             now: self.state.now,
+            uptime: self.state.sessions.uptime(),
             caller,
             item: place,
             command: 0,
@@ -442,8 +443,8 @@ impl Applier {
         self.panicked.retain(|(index, _), _| *index > last.index);
     }
 
-    /// Lets others read the state, if it is not behind what they may have seen.
-    pub(super) fn settle(&mut self) {
+    /// Lets others read the state, and shows it, if it is not behind what they may have seen.
+    pub(crate) fn settle(&mut self) {
         if self.hidden && self.state.last >= self.hidden_until {
             self.hidden = false;
             self.hidden_until = None;

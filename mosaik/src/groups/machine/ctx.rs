@@ -25,6 +25,7 @@ pub struct Ctx {
     pub(super) index: u64,
     pub(super) term: u64,
     pub(super) now: u64,
+    pub(super) uptime: u64,
     pub(super) caller: PeerId,
     pub(super) item: u32,
     pub(super) command: u32,
@@ -53,6 +54,12 @@ impl Ctx {
     /// The same, in milliseconds since 1970.
     pub(crate) fn now_millis(&self) -> u64 {
         self.now
+    }
+
+    /// For how long the group had leaders, in milliseconds. It goes no faster than time does, whatever becomes of wall
+    /// clocks, as leaders measure it by their monotonic ones.
+    pub(crate) fn uptime_millis(&self) -> u64 {
+        self.uptime
     }
 
     /// A generator of random numbers, which are the same on every replica and in every version of mosaik.
@@ -103,6 +110,7 @@ impl Ctx {
             index: 1,
             term: 1,
             now: 0,
+            uptime: 0,
             caller: PeerId::from_bytes([1; 32]),
             item: 0,
             command: 0,
@@ -114,6 +122,7 @@ impl Ctx {
     pub(crate) fn example_at(now: u64) -> Self {
         Self {
             now,
+            uptime: now,
             ..Self::example()
         }
     }
@@ -131,6 +140,7 @@ mod tests {
             index,
             term: 1,
             now: 0,
+            uptime: 0,
             caller: PeerId::from_bytes([2; 32]),
             item,
             command: 0,

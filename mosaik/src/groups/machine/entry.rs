@@ -113,6 +113,16 @@ pub(crate) enum ItemReply {
     Import(Taken),
 }
 
+impl ItemReply {
+    /// Bytes of the outputs.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Applied(outputs) => outputs.len(),
+            _ => 0,
+        }
+    }
+}
+
 impl Item {
     /// About how many bytes it takes.
     pub(crate) fn size(&self) -> usize {

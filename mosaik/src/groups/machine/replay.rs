@@ -39,7 +39,7 @@ impl Records for GroupLog {
     }
 }
 
-/// Applies the next entry, undoing what panics in it; returns what its items get.
+/// Applies the next entry, undoing what panics in it; returns what its items get. It is not [shown](Applier::settle) yet.
 ///
 /// # Errors
 /// When it cannot be applied: the replica is done for.
@@ -51,10 +51,7 @@ pub(crate) async fn apply(
 ) -> Result<Vec<ItemReply>, Halt> {
     loop {
         match applier.apply(record) {
-            Ok(replies) => {
-                applier.settle();
-                return Ok(replies);
-            }
+            Ok(replies) => return Ok(replies),
             Err(Interrupted::Halt(halt)) => return Err(halt),
             Err(Interrupted::Panicked { index }) => rewind(applier, index, store, log).await?,
         }

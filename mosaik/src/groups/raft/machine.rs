@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    io,
+    fmt, io,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -10,7 +10,7 @@ use std::{
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use openraft::{
     OptionalSend, RaftSnapshotBuilder, StoredMembership,
-    storage::{EntryResponder, RaftStateMachine},
+    storage::{ApplyResponder, EntryResponder, RaftStateMachine},
     type_config::alias::{SnapshotMetaOf, SnapshotOf, StoredMembershipOf},
 };
 use tokio::task::coop::consume_budget;
@@ -22,8 +22,8 @@ use super::{
 use crate::{
     groups::{
         machine::{
-            Applier, Check, Frozen, Halt, Header, Image, Machine, Snapshot, Store, Superseded,
-            Unwritten, Used, replay,
+            Applier, Check, Frozen, Halt, Header, Image, ItemReply, Machine, Snapshot, Store,
+            Superseded, Unwritten, Used, replay,
         },
         progress,
         proto::roster::Membership,
@@ -40,6 +40,11 @@ const READ_BYTES: usize = 1024 * 1024;
 const ROOM: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(300)];
 /// Entries that may be applied before those who watch hear of it.
 const PUBLISH_EVERY: u64 = 256;
+/// Entries that may be applied before they are shown and answered: what a collection shows is a copy that shares all with
+/// it, and what is changed then has to be copied first.
+const SHOW_EVERY: usize = 16;
+/// Bytes of entries and answers for which the same holds, about: 256 KiB.
+const SHOW_BYTES: usize = 256 * 1024;
 
 /// The replica of one group for openraft: its state and its snapshots.
 #[derive(Debug)]
@@ -48,6 +53,27 @@ pub(crate) struct RaftMachine {
     store: Store,
     log: GroupLog,
     applied: Applied,
+    unshown: Unshown,
+    /// Whether an entry could not be applied: the state may be any by now.
+    halted: bool,
+}
+
+/// What was applied and is not shown yet.
+#[derive(Default)]
+struct Unshown {
+    /// Who is to be answered what, once it is. One for each entry.
+    answers: Vec<(Option<ApplyResponder<Types>>, Reply)>,
+    /// Bytes of the entries and of the answers.
+    bytes: usize,
+}
+
+impl fmt::Debug for Unshown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unshown")
+            .field("entries", &self.answers.len())
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How far a replica is, for everybody else. Clones share it.
@@ -140,6 +166,8 @@ impl RaftMachine {
             store,
             log,
             applied: applied.clone(),
+            unshown: Unshown::default(),
+            halted: false,
         };
         Ok((machine, applied))
     }
@@ -147,11 +175,10 @@ impl RaftMachine {
     async fn apply_entry(&mut self, (entry, responder): EntryResponder<Types>) -> io::Result<()> {
         let record = types::record(entry).map_err(io::Error::other)?;
         let applied = replay::apply(&mut self.applier, &record, &self.store, &self.log).await;
-        let items = applied.map_err(|halt| self.applied.halt(halt))?;
-        self.applied.advance(&self.applier);
-        if let Some(responder) = responder {
-            responder.send(Reply { items });
-        }
+        let items = applied.map_err(|halt| self.halt(halt))?;
+        let answered: usize = items.iter().map(ItemReply::len).sum();
+        self.unshown.bytes += record.payload.len() + answered;
+        self.unshown.answers.push((responder, Reply { items }));
         Ok(())
     }
 
@@ -174,8 +201,34 @@ impl RaftMachine {
                 return Ok(());
             };
             self.apply_entry(entry?).await?;
+            let Unshown { answers, bytes } = &self.unshown;
+            if answers.len() >= SHOW_EVERY || *bytes >= SHOW_BYTES {
+                self.show();
+            }
             unpublished += 1;
             consume_budget().await;
+        }
+    }
+
+    /// An entry cannot be applied. Nothing is shown any more, as a part of that entry may be in the state, or the state be
+    /// one that was gone back to; and nobody is answered.
+    fn halt(&mut self, halt: Halt) -> io::Error {
+        self.halted = true;
+        self.applied.halt(halt)
+    }
+
+    /// Lets others read what was applied, then answers.
+    fn show(&mut self) {
+        let unshown = std::mem::take(&mut self.unshown);
+        if self.halted {
+            return;
+        }
+        self.applier.settle();
+        self.applied.advance(&self.applier);
+        for (responder, reply) in unshown.answers {
+            if let Some(responder) = responder {
+                responder.send(reply);
+            }
         }
     }
 
@@ -192,10 +245,9 @@ impl RaftMachine {
         for record in records {
             let applied = replay::apply(&mut self.applier, record, &self.store, &self.log).await;
             if let Err(halt) = applied {
-                drop(self.applied.halt(halt.clone()));
+                drop(self.halt(halt.clone()));
                 return Err(halt);
             }
-            self.applied.advance(&self.applier);
             consume_budget().await;
         }
         self.publish();
@@ -251,6 +303,7 @@ impl RaftMachine {
     }
 
     fn publish(&mut self) {
+        self.show();
         if let Some(current) = self.store.current() {
             self.applier.forget_until(current.header().last);
         }
@@ -266,10 +319,9 @@ impl RaftMachine {
             .is_none_or(|held| held.index < last.index)
         {
             let restored = replay::restore(&mut self.applier, &snapshot).await;
-            restored.map_err(|halt| self.applied.halt(halt))?;
+            restored.map_err(|halt| self.halt(halt))?;
         }
         self.store.install(&self.log, snapshot).await?;
-        self.applied.advance(&self.applier);
         self.publish();
         Ok(())
     }

@@ -179,7 +179,7 @@ fn check_model<K: Keys, B: Table<K, Shared<u8>>>(steps: Vec<Step<K>>) {
         ends.follow(&written, &model);
         let state = &replica.state;
         check_sound(state);
-        assert_eq!(state.expiry(), ends.ends.values().min().copied());
+        assert_eq!(state.expiry().clock, ends.ends.values().min().copied());
         for key in model.keys() {
             assert_eq!(state.end_of(key), ends.ends.get(key).copied());
         }

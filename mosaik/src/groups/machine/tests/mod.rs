@@ -243,6 +243,7 @@ impl<const SKEW: u64> Replica<SKEW> {
     /// Applies an entry, and undoes what panics.
     async fn apply_any(&mut self, record: &Record, journal: &impl Records) -> Vec<ItemReply> {
         let applied = replay::apply(&mut self.applier, record, &self.store, journal).await;
+        self.applier.settle();
         applied.unwrap()
     }
 

@@ -406,6 +406,7 @@ fn a_broken_disk_stops_who_makes_a_snapshot() {
 struct Alike {
     machine: RaftMachine,
     applied: Watched,
+    local: Local<Sums>,
     store: Store,
     log: GroupLog,
     _storage: Storage,
@@ -417,15 +418,30 @@ impl Alike {
         let store = Store::memory(GroupId::from_name("g"), EPOCH);
         let log = storage.open_group(store.group()).await.unwrap();
         let hosted = Box::new(Hosted::<Sums>::new());
+        let local = hosted.local();
         let (machine, applied) =
             RaftMachine::new(hosted, store.clone(), log.clone(), Arc::default()).unwrap();
         Self {
             machine,
             applied,
+            local,
             store,
             log,
             _storage: storage,
         }
+    }
+
+    /// Applies an entry for each of these items, from the first on, all at once.
+    async fn apply_items(&mut self, items: Vec<Item>) -> io::Result<()> {
+        let entry = |(item, index)| {
+            let entry = RaftEntry {
+                log_id: types::raft_log_id(LogId { term: 1, index }),
+                payload: EntryPayload::Normal(proposal(vec![item])),
+            };
+            Ok((entry, None))
+        };
+        let entries = items.into_iter().zip(0..).map(entry);
+        self.machine.apply(futures::stream::iter(entries)).await
     }
 
     /// Applies the entries up to this one that it has not applied.
@@ -455,6 +471,28 @@ impl Alike {
         let meta = super::super::machine::snapshot_meta(snapshot.header())?;
         self.machine.install_snapshot(&meta, snapshot).await
     }
+}
+
+/// Entries that are applied together are shown together, and none is once one of them has halted the replica.
+#[tokio::test]
+async fn what_is_gone_back_to_is_never_shown() {
+    let add = |n| batch(SessionId(0), n, &[Command::Add(1, n)]);
+    let open = Item::Open { peer: me().peer };
+    let mut whole = Alike::new().await;
+    let items = std::iter::once(open.clone()).chain((1..40).map(add));
+    whole.apply_items(items.collect()).await.unwrap();
+    assert_eq!(whole.applied.index(), Some(39));
+    let sums = whole.local.read(Clone::clone).unwrap();
+    assert_eq!(sums.0, BTreeMap::from([(1, 780)]));
+    // What panics is undone by going back, and the log lacks what is to be applied from there on.
+    let mut halted = Alike::new().await;
+    let panics = batch(SessionId(0), 3, &[Command::Panic]);
+    let items = vec![open, add(1), add(2), panics];
+    assert!(halted.apply_items(items).await.is_err());
+    assert_eq!(halted.applied.index(), None);
+    assert_eq!(halted.local.read(Clone::clone), None);
+    let progress = halted.applied.watch().borrow().clone();
+    assert!(progress.halted.is_some());
 }
 
 async fn build(mut builder: super::super::machine::Builder) -> u64 {
