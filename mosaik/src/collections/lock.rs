@@ -42,7 +42,8 @@ use crate::{
 ///   while it is.
 /// - [`LockGuard::lost`], which ends as soon as the node knows, or has to assume, that the lease has ended. That is
 ///   before anybody else can acquire the lock: no wall clock has a say in it, only the monotonic ones of the holder and of
-///   leaders, which may differ by a thousandth. But a machine that is suspended does not count the time of that.
+///   leaders, which may differ by a thousandth. But a machine that is suspended does not count the time of that, and who
+///   founds the group anew or revokes the lock does not ask its holder.
 ///
 /// A lease lasts longer than it says where the group has no leader meanwhile, as nobody could renew it then. Choose it
 /// to be several seconds at least: it is renewed after each third of it, and that has to outlast what delays a command.

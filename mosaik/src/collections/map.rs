@@ -494,6 +494,16 @@ impl<K: Key, V: Value> SortedMapReader<K, V> {
     pub fn last(&self) -> Option<(K, V)> {
         self.0.look(|map| map.last().map(cloned))
     }
+
+    /// The entries in a range of keys, ascending, from either end; clones. See [`view`](Self::view) for what borrows.
+    pub fn range(&self, range: impl RangeBounds<K>) -> std::vec::IntoIter<(K, V)> {
+        let (start, end) = span(&range);
+        let entries: Vec<_> = self.0.look(|map| {
+            let entries = map.range((start.as_ref(), end.as_ref()));
+            entries.map(cloned).collect()
+        });
+        entries.into_iter()
+    }
 }
 
 impl<K: Key, V: Value> SortedMapView<K, V> {

@@ -93,33 +93,49 @@ pub(crate) fn register_instance(decl: Declaration) -> Result<(), ConflictError> 
         return Ok(());
     }
     let others = DECLARED.values().chain(instances.values());
-    let id = (decl.kind(), decl.name());
-    for other in others.filter(|other| (other.kind(), other.name()) == id) {
+    for other in others.filter(|other| name(other) == name(&decl)) {
         compare(other, &decl)?;
     }
     instances.insert(key(&decl), decl);
     Ok(())
 }
 
-/// Checks that declarations of a kind which share a name share a schema too.
+/// Checks that topics which share a name share a schema too, and groups and stores, which have names in common, a kind
+/// and a schema.
 ///
 /// # Errors
 /// Names both places of the first conflict.
 pub fn check_declarations() -> Result<(), ConflictError> {
-    let mut seen: BTreeMap<(&str, &str), Declaration> = BTreeMap::new();
+    let mut seen: BTreeMap<(bool, &str), Declaration> = BTreeMap::new();
     for decl in declarations() {
-        let id = (decl.kind(), decl.name());
-        match seen.get(&id) {
+        match seen.get(&name(&decl)) {
             Some(first) => compare(first, &decl)?,
             None => {
-                seen.insert(id, decl);
+                seen.insert(name(&decl), decl);
             }
         }
     }
     Ok(())
 }
 
+/// The name, and whether it is that of a group: a store is one.
+fn name(decl: &Declaration) -> (bool, &'static str) {
+    (!matches!(decl, Declaration::Topic(_)), decl.name())
+}
+
+/// The type, and what it is.
+fn of_kind(decl: &Declaration) -> Box<str> {
+    format!("{} `{}`", decl.kind(), decl.type_name()).into()
+}
+
 fn compare(first: &Declaration, second: &Declaration) -> Result<(), ConflictError> {
+    if first.kind() != second.kind() {
+        return Err(ConflictError::Kinds {
+            name: first.name().into(),
+            first: (of_kind(first), first.location()),
+            second: (of_kind(second), second.location()),
+        });
+    }
     let schema = |decl: &Declaration| {
         let location = decl.location();
         let resolved = decl.schema().resolve(decl.name());
@@ -159,6 +175,20 @@ pub enum ConflictError {
         /// How their schemas differ.
         difference: String,
     },
+    /// Give one of the two another `name = "…"`: a store is a group, too.
+    #[error(
+        "`{name}` is declared as the {} at {} and as the {} at {}, which cannot both be there; \
+         give one of them another name with `name = \"…\"`",
+        first.0, first.1, second.0, second.1
+    )]
+    Kinds {
+        /// The name that both have.
+        name: Box<str>,
+        /// Kind and type of the first, and its place.
+        first: (Box<str>, Location),
+        /// Kind and type of the second, and its place.
+        second: (Box<str>, Location),
+    },
     /// State a schema by hand, as the source says.
     #[error("the schema of the declaration at {location} cannot be compared: {source}")]
     Untraceable {
@@ -167,4 +197,38 @@ pub enum ConflictError {
         /// Why its schema cannot be traced.
         source: SchemaError,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::declare::SchemaSource;
+
+    fn declared(type_name: &'static str, version: &'static str) -> GroupDecl {
+        GroupDecl {
+            name: "book",
+            type_name,
+            type_id: TypeId::of::<()>(),
+            location: Location {
+                file: "book.rs",
+                line: 7,
+            },
+            schema: SchemaSource::Stated(version),
+        }
+    }
+
+    #[test]
+    fn a_group_and_a_store_have_no_name_in_common() {
+        let group = Declaration::Group(declared("Book", "1"));
+        let store = Declaration::Store(declared("Orders", "1"));
+        assert_eq!(name(&group), name(&store));
+        let error = compare(&group, &store).unwrap_err().to_string();
+        for part in ["`book`", "group `Book` at book.rs:7", "store `Orders`"] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(compare(&group, &group).is_ok());
+        let other = Declaration::Store(declared("Others", "2"));
+        let error = compare(&store, &other).unwrap_err().to_string();
+        assert!(error.contains("store `book`"), "{error}");
+    }
 }

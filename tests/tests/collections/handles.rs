@@ -109,6 +109,8 @@ async fn a_sorted_map_has_ranges() {
     };
     assert_eq!(range(&view, 11), [20, 30]);
     assert_eq!(map.first(), Some((10, "10".into())));
+    let keys: Vec<u64> = map.range(..=20).rev().map(|(key, _)| key).collect();
+    assert_eq!(keys, [20, 10]);
     assert_eq!(within(map.retain_range(20..30)).await.unwrap(), 2);
     assert_eq!(map.last(), Some((20, "20".into())));
     assert_eq!(range(&view, 11), [20, 30], "as it was");
