@@ -197,11 +197,7 @@ impl LockWriter {
         &self,
         token: u64,
     ) -> impl Future<Output = Result<bool, GroupError>> + Send + use<> {
-        let release = LockWrite::Release { token };
-        self.0.0.write(&release, |answer| match answer {
-            LockWrote::Was(was) => Some(was),
-            LockWrote::Held(..) => None,
-        })
+        self.0.0.write(&LockWrite::Release { token }, guard::was)
     }
 
     /// Something if it is not held with this token, as far as this node knows.

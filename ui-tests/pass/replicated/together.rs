@@ -2,15 +2,9 @@
 
 #![allow(dead_code)]
 
-/// What the file that says this declares.
-macro_rules! here {
-    () => {
-        mosaik::declarations()
-            .into_iter()
-            .filter(|declaration| declaration.location().file == file!())
-            .collect::<::std::vec::Vec<_>>()
-    };
-}
+#[macro_use]
+#[path = "../here.rs"]
+mod here;
 
 #[path = "together/exchange.rs"]
 mod exchange;

@@ -122,7 +122,8 @@ impl fmt::Debug for LockGuard {
     }
 }
 
-fn was(answer: LockWrote) -> Option<bool> {
+/// Whether the lock was held with the token of a write.
+pub(super) fn was(answer: LockWrote) -> Option<bool> {
     match answer {
         LockWrote::Was(was) => Some(was),
         LockWrote::Held(..) => None,

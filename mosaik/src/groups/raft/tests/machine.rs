@@ -431,8 +431,12 @@ impl Alike {
         }
     }
 
-    /// Applies an entry for each of these items, from the first on, all at once.
-    async fn apply_items(&mut self, items: Vec<Item>) -> io::Result<()> {
+    /// Applies an entry for each of these items, the first at `next`, all at once.
+    async fn apply_items(
+        &mut self,
+        next: u64,
+        items: impl IntoIterator<Item = Item, IntoIter: Send + 'static>,
+    ) -> io::Result<()> {
         let entry = |(item, index)| {
             let entry = RaftEntry {
                 log_id: types::raft_log_id(LogId { term: 1, index }),
@@ -440,22 +444,15 @@ impl Alike {
             };
             Ok((entry, None))
         };
-        let entries = items.into_iter().zip(0..).map(entry);
+        let entries = items.into_iter().zip(next..).map(entry);
         self.machine.apply(futures::stream::iter(entries)).await
     }
 
     /// Applies the entries up to this one that it has not applied.
     async fn apply_to(&mut self, last: u64) {
         let next = self.applied.index().map_or(0, |index| index + 1);
-        let entry = |index| {
-            let entry = RaftEntry {
-                log_id: types::raft_log_id(LogId { term: 1, index }),
-                payload: EntryPayload::Normal(proposal(vec![Item::Open { peer: me().peer }])),
-            };
-            Ok((entry, None))
-        };
-        let entries = futures::stream::iter((next..=last).map(entry));
-        self.machine.apply(entries).await.unwrap();
+        let open = (next..=last).map(|_| Item::Open { peer: me().peer });
+        self.apply_items(next, open).await.unwrap();
         assert_eq!(self.applied.index(), Some(last));
         let applied = self.applied.watch().borrow().applied;
         assert_eq!(applied.map(|id| id.index), Some(last));
@@ -480,7 +477,7 @@ async fn what_is_gone_back_to_is_never_shown() {
     let open = Item::Open { peer: me().peer };
     let mut whole = Alike::new().await;
     let items = std::iter::once(open.clone()).chain((1..40).map(add));
-    whole.apply_items(items.collect()).await.unwrap();
+    whole.apply_items(0, items).await.unwrap();
     assert_eq!(whole.applied.index(), Some(39));
     let sums = whole.local.read(Clone::clone).unwrap();
     assert_eq!(sums.0, BTreeMap::from([(1, 780)]));
@@ -488,7 +485,7 @@ async fn what_is_gone_back_to_is_never_shown() {
     let mut halted = Alike::new().await;
     let panics = batch(SessionId(0), 3, &[Command::Panic]);
     let items = vec![open, add(1), add(2), panics];
-    assert!(halted.apply_items(items).await.is_err());
+    assert!(halted.apply_items(0, items).await.is_err());
     assert_eq!(halted.applied.index(), None);
     assert_eq!(halted.local.read(Clone::clone), None);
     let progress = halted.applied.watch().borrow().clone();
