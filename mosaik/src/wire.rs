@@ -25,6 +25,16 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Encode
     postcard::to_stdvec(value).map_err(EncodeError::Unsupported)
 }
 
+/// Appends a value, encoded. What was there is lost if it cannot be.
+pub(crate) fn encode_onto<T: Serialize + ?Sized>(
+    value: &T,
+    bytes: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
+    let before = std::mem::take(bytes);
+    *bytes = postcard::to_extend(value, before).map_err(EncodeError::Unsupported)?;
+    Ok(())
+}
+
 /// Decodes a value that `bytes` begin with; says what follows it.
 pub(crate) fn decode_first<'a, T: Deserialize<'a>>(
     bytes: &'a [u8],

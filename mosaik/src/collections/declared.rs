@@ -11,6 +11,7 @@ use super::{
     states::States,
     store::Store,
     transaction::{Outcome, Proposal, transact},
+    twin::Twin,
 };
 use crate::{
     declare::{self, Declaration, GroupDecl, Schema, SchemaError, SchemaSource},
@@ -83,7 +84,7 @@ pub(super) fn enter<L: Layout>(
 }
 
 /// Takes part in a store of one collection, `C`.
-pub(super) fn enter_alone<C: Stored, L: Layout<States = (C::State, ())>>(
+pub(super) fn enter_alone<C: Stored, L: Layout<States = (Twin<C::State>, ())>>(
     builder: GroupBuilder<Replica<L>>,
     options: Options,
     writer: bool,
@@ -97,7 +98,7 @@ pub(super) fn enter_alone<C: Stored, L: Layout<States = (C::State, ())>>(
 struct Single<D, C>(PhantomData<fn() -> (D, C)>);
 
 impl<D: DeclaredStore, C: Stored> Layout for Single<D, C> {
-    type States = (C::State, ());
+    type States = (Twin<C::State>, ());
 
     const WRITES: &'static [&'static str] = &[WRITE];
 

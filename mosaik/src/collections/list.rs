@@ -10,6 +10,7 @@ use super::{
     states::States,
     store::Store,
     transaction::{Draft, Proposal},
+    twin::Twin,
 };
 use crate::groups::number;
 
@@ -144,7 +145,7 @@ impl StoredList for () {
 }
 
 impl<C: Stored, R: StoredList> StoredList for (C, R) {
-    type States = (C::State, R::States);
+    type States = (Twin<C::State>, R::States);
 
     fn readers(
         store: &Store,

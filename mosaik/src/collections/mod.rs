@@ -44,6 +44,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 pub mod transaction;
+mod twin;
 mod vec;
 
 pub use builder::Builder;

@@ -150,7 +150,13 @@ impl<T: States> Shown<T> {
     }
 
     /// Shows the states as they are at `version`, then tells what has led there.
-    pub(super) fn show(&self, states: &T, version: u64, stamps: &Stamps, pending: &mut T::Pending) {
+    pub(super) fn show(
+        &self,
+        states: &mut T,
+        version: u64,
+        stamps: &Stamps,
+        pending: &mut T::Pending,
+    ) {
         let before = self.place.load_full();
         let mut shown = Vec::with_capacity(before.states.len());
         states.gather(pending, &before.states, &mut shown);
@@ -165,6 +171,8 @@ impl<T: States> Shown<T> {
         let due = Due::new(states.expiry(), stamps.now().uptime);
         let is_other = |before: &mut Due| std::mem::replace(before, due).expiry != due.expiry;
         self.place.expiry.send_if_modified(is_other);
+        drop(before);
+        states.settle();
     }
 }
 

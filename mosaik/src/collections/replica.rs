@@ -3,14 +3,7 @@
 //! Who reads does so without a lock and without waiting: after each entry of the log, clones of the states, which cost
 //! next to nothing, are put where the handles find them.
 
-use std::{
-    fmt,
-    marker::PhantomData,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{fmt, marker::PhantomData};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -21,11 +14,11 @@ use super::{
         stamp::{Moment, Origin, Stamps},
     },
     states::States,
+    twin::Twin,
 };
 use crate::{
     declare::{Schema, SchemaSource},
     groups::{Application, AskError, Ctx, Here, Interface, Reply, Unencodable, Unknown, number},
-    rt::lock,
 };
 
 /// What a store consists of.
@@ -52,7 +45,7 @@ pub(super) const WRITE: &str = "write";
 pub(crate) struct Alone<S>(PhantomData<fn() -> S>);
 
 impl<S: State> Layout for Alone<S> {
-    type States = (S, ());
+    type States = (Twin<S>, ());
 
     const WRITES: &'static [&'static str] = &[WRITE];
 
@@ -66,9 +59,9 @@ pub(crate) struct Replica<L: Layout> {
     states: L::States,
     stamps: Stamps,
     shown: Shown<L::States>,
-    pending: Mutex<Pending<L>>,
+    pending: Pending<L>,
     /// Whether something may have changed since it was shown last.
-    is_news: AtomicBool,
+    is_news: bool,
 }
 
 type Pending<L> = <<L as Layout>::States as States>::Pending;
@@ -95,8 +88,8 @@ impl<L: Layout> Replica<L> {
             states,
             stamps,
             shown: Shown::default(),
-            pending: Mutex::default(),
-            is_news: AtomicBool::new(true),
+            pending: Pending::<L>::default(),
+            is_news: true,
         }
     }
 
@@ -154,18 +147,16 @@ impl<L: Layout> Replica<L> {
     /// Goes on with another origin. To be shown even if nothing is written, or transactions would try again in vain.
     fn go_on(&mut self, origin: Origin) {
         self.stamps.go_on(origin);
-        *self.is_news.get_mut() = true;
+        self.is_news = true;
     }
 
     /// What a write needs; there will be news to show.
     fn writing(&mut self) -> (&mut L::States, &mut Stamps, &mut Pending<L>, &Feeds<L>) {
-        *self.is_news.get_mut() = true;
-        let pending = self.pending.get_mut();
-        let pending = pending.unwrap_or_else(PoisonError::into_inner);
+        self.is_news = true;
         (
             &mut self.states,
             &mut self.stamps,
-            pending,
+            &mut self.pending,
             &self.shown.feeds,
         )
     }
@@ -277,11 +268,11 @@ impl<L: Layout> Application for Replica<L> {
         self.go_on(Origin::imported(epoch, index));
     }
 
-    fn publish(&self, applied: u64) {
-        if self.is_news.swap(false, Ordering::Relaxed) {
-            let mut pending = lock(&self.pending);
-            let shown = &self.shown;
-            shown.show(&self.states, applied, &self.stamps, &mut pending);
+    fn publish(&mut self, applied: u64) {
+        if std::mem::take(&mut self.is_news) {
+            let pending = &mut self.pending;
+            self.shown
+                .show(&mut self.states, applied, &self.stamps, pending);
         }
     }
 }

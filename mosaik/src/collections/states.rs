@@ -11,6 +11,7 @@ use super::{
     feed::Feed,
     place::AnyState,
     state::{State, changes::Changes, deadlines::Expiry, stamp::Stamps},
+    twin::Twin,
 };
 use crate::groups::{Interface, Reply, Unencodable, Unknown};
 
@@ -88,6 +89,9 @@ pub trait States: Clone + Default + Serialize + DeserializeOwned + Send + Sync +
 
     /// Tells the changes that have led to what is shown now, at `version`.
     fn tell(version: u64, pending: &mut Self::Pending, feeds: &Self::Feeds);
+
+    /// They were shown, and what was shown before is no more.
+    fn settle(&mut self);
 
     /// Whether the stamps in them can be from `stamps`.
     fn fit(&self, stamps: &Stamps) -> bool;
@@ -202,12 +206,14 @@ impl States for () {
 
     fn tell(_: u64, (): &mut (), (): &()) {}
 
+    fn settle(&mut self) {}
+
     fn fit(&self, _: &Stamps) -> bool {
         true
     }
 }
 
-impl<S: State, R: States> States for (S, R) {
+impl<S: State, R: States> States for (Twin<S>, R) {
     type Layout = (S::Layout, R::Layout);
     type Feeds = (Feed<S, S::Change>, R::Feeds);
     type Pending = (News<S>, R::Pending);
@@ -249,13 +255,15 @@ impl<S: State, R: States> States for (S, R) {
         reply: &mut Reply,
     ) -> Result<(), Unencodable> {
         match write {
-            Either::First(write) => reply.put(&self.0.write(write, stamps, news.begin(feed))),
+            Either::First(write) => {
+                reply.put(&self.0.write().write(write, stamps, news.begin(feed)))
+            }
             Either::Rest(write) => self.1.write(write, stamps, pending, feeds, reply),
         }
     }
 
     fn expiry(&self) -> Expiry {
-        self.0.expiry().or(self.1.expiry())
+        self.0.get().expiry().or(self.1.expiry())
     }
 
     fn expire(
@@ -264,8 +272,8 @@ impl<S: State, R: States> States for (S, R) {
         (news, pending): &mut Self::Pending,
         (feed, feeds): &Self::Feeds,
     ) -> usize {
-        let expired = match self.0.expiry().is_due(stamps.now()) {
-            true => self.0.expire(stamps, news.begin(feed)),
+        let expired = match self.0.get().expiry().is_due(stamps.now()) {
+            true => self.0.write().expire(stamps, news.begin(feed)),
             false => 0,
         };
         expired + self.1.expire(stamps, pending, feeds)
@@ -280,7 +288,7 @@ impl<S: State, R: States> States for (S, R) {
 
     fn is_as_read(&self, part: &Self::Part) -> bool {
         match part {
-            Either::First(part) => self.0.is_as_read(&part.read),
+            Either::First(part) => self.0.get().is_as_read(&part.read),
             Either::Rest(part) => self.1.is_as_read(part),
         }
     }
@@ -295,7 +303,7 @@ impl<S: State, R: States> States for (S, R) {
         match part {
             Either::First(part) => {
                 for write in part.writes {
-                    self.0.write(write, stamps, news.begin(feed));
+                    self.0.write().write(write, stamps, news.begin(feed));
                 }
             }
             Either::Rest(part) => self.1.write_part(part, stamps, pending, feeds),
@@ -311,7 +319,7 @@ impl<S: State, R: States> States for (S, R) {
         let state = match before.get(shown.len()) {
             Some(before) if !news.is_there => before.clone(),
             _ => {
-                let state = Arc::new(self.0.clone());
+                let state = self.0.share();
                 news.shown = Some(state.clone());
                 news.is_there = false;
                 state as Arc<dyn Any + Send + Sync>
@@ -328,7 +336,12 @@ impl<S: State, R: States> States for (S, R) {
         R::tell(version, pending, feeds);
     }
 
+    fn settle(&mut self) {
+        self.0.settle();
+        self.1.settle();
+    }
+
     fn fit(&self, stamps: &Stamps) -> bool {
-        self.0.fits(stamps) && self.1.fit(stamps)
+        self.0.get().fits(stamps) && self.1.fit(stamps)
     }
 }

@@ -14,6 +14,7 @@ use super::{
     shared::Shared,
     stamp::{Mark, Stamp, Stamps},
     table::{self, Hashed, Sorted, Span, Table},
+    traced::Traced,
 };
 
 /// Values by key, in a [table](Table) by hash or by order.
@@ -22,7 +23,7 @@ use super::{
 /// of keys costs a look at all of them; by order, both take logarithmic time.
 #[derive(Clone, Debug)]
 pub struct MapState<K, V, B = Hashed<K, Shared<V>>> {
-    entries: B,
+    entries: Traced<B, K, Shared<V>>,
     deadlines: Deadlines<K>,
     /// The stamp of the last change.
     changed: Stamp,
@@ -251,7 +252,7 @@ impl<K: Key, V: Value, B: Table<K, Shared<V>>> MapState<K, V, B> {
     ) -> MapWrote<Shared<V>> {
         let removed = self.len();
         if removed > 0 {
-            self.entries = B::default();
+            self.entries.clear();
             self.deadlines = Deadlines::default();
             self.changed = stamps.take();
             changes.tell(|| MapChange::Cleared);
@@ -356,6 +357,16 @@ impl<K: Key, V: Value, B: Table<K, Shared<V>>> State for MapState<K, V, B> {
         }
     }
 
+    fn ahead(&self) -> Option<usize> {
+        self.entries.ahead()
+    }
+
+    fn catch_up(&mut self, newer: &Self) {
+        self.entries.catch_up(&newer.entries);
+        self.deadlines = newer.deadlines.clone();
+        self.changed = newer.changed;
+    }
+
     fn is_as_read(&self, read: &Self::Read) -> bool {
         read.is_still(self.changed, |key| self.get(key).map(Shared::stamp))
     }
@@ -368,7 +379,7 @@ impl<K: Key, V: Value, B: Table<K, Shared<V>>> State for MapState<K, V, B> {
 impl<K, V, B: Default> Default for MapState<K, V, B> {
     fn default() -> Self {
         Self {
-            entries: B::default(),
+            entries: Traced::default(),
             deadlines: Deadlines::default(),
             changed: Stamp::NEVER,
             types: PhantomData,
@@ -408,7 +419,7 @@ impl<'de, K: Key, V: Value, B: Table<K, Shared<V>>> Deserialize<'de> for MapStat
 
 /// The entries that were read so far.
 struct Entries<K, V, B> {
-    entries: B,
+    entries: Traced<B, K, Shared<V>>,
     order: Ascending<K>,
     newest: Newest,
     types: PhantomData<V>,
@@ -447,7 +458,7 @@ impl<K: Key, V: Value, B: Table<K, Shared<V>>> Gather for Entries<K, V, B> {
 impl<K: Key, V: Value, B: Table<K, Shared<V>>> Default for Entries<K, V, B> {
     fn default() -> Self {
         Self {
-            entries: B::default(),
+            entries: Traced::default(),
             order: Ascending::default(),
             newest: Newest::default(),
             types: PhantomData,

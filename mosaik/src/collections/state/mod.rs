@@ -25,6 +25,7 @@ pub(crate) mod codec;
 pub(crate) mod counter;
 pub(crate) mod deadlines;
 pub(crate) mod exchange;
+mod hashed;
 pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod once;
@@ -36,6 +37,7 @@ pub(crate) mod stamp;
 pub(crate) mod table;
 #[cfg(test)]
 pub(crate) mod testing;
+mod traced;
 pub(crate) mod vec;
 
 /// The state of one collection.
@@ -78,6 +80,17 @@ pub trait State: Clone + Default + Send + Sync + Serialize + DeserializeOwned + 
     /// When something in it comes to its end.
     fn expiry(&self) -> Expiry {
         Expiry::default()
+    }
+
+    /// How many steps [`State::catch_up`] takes with it. `None` if they are not known: this is to be cloned instead.
+    fn ahead(&self) -> Option<usize> {
+        None
+    }
+
+    /// Takes the steps that `newer` has taken since it was cloned from another, or itself has caught up with one: this is
+    /// as that was.
+    fn catch_up(&mut self, newer: &Self) {
+        self.clone_from(newer);
     }
 
     /// Whether a transaction would read now what it has read.

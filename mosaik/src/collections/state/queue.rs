@@ -11,7 +11,8 @@ use super::{
     seen::Seen,
     shared::Shared,
     stamp::{Stamp, Stamps},
-    table::{self, Hashed, Sorted, Span},
+    table::{self, Span},
+    traced::{TracedHashed, TracedSorted},
 };
 
 mod apply;
@@ -24,8 +25,8 @@ mod snapshot;
 /// behind those who have that one.
 #[derive(Clone)]
 pub struct QueueState<P, K, V> {
-    by_key: Hashed<K, Arc<Queued<P, K, V>>>,
-    by_place: Sorted<Place<P>, Arc<Queued<P, K, V>>>,
+    by_key: TracedHashed<K, Arc<Queued<P, K, V>>>,
+    by_place: TracedSorted<Place<P>, Arc<Queued<P, K, V>>>,
     limit: Option<Limit>,
     /// The stamp of the last change.
     changed: Stamp,
@@ -359,6 +360,17 @@ impl<P: Key, K: Key, V: Value> State for QueueState<P, K, V> {
         }
     }
 
+    fn ahead(&self) -> Option<usize> {
+        Some(self.by_key.ahead()? + self.by_place.ahead()?)
+    }
+
+    fn catch_up(&mut self, newer: &Self) {
+        self.by_key.catch_up(&newer.by_key);
+        self.by_place.catch_up(&newer.by_place);
+        self.limit = newer.limit;
+        self.changed = newer.changed;
+    }
+
     fn is_as_read(&self, read: &Self::Read) -> bool {
         let is_end = |end, seen: &[Option<Stamp>]| {
             let mut items = self.items_from(end).map(Queued::stamp);
@@ -390,8 +402,8 @@ impl<K> Default for QueueRead<K> {
 impl<P, K, V> Default for QueueState<P, K, V> {
     fn default() -> Self {
         Self {
-            by_key: Hashed::default(),
-            by_place: Sorted::default(),
+            by_key: TracedHashed::default(),
+            by_place: TracedSorted::default(),
             limit: None,
             changed: Stamp::NEVER,
         }

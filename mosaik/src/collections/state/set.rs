@@ -8,13 +8,14 @@ use super::{
     codec::{self, Ascending, Each, Gather, Gathered, Unsound},
     seen::Seen,
     stamp::{Stamp, Stamps},
-    table::{Hashed, Span, Table},
+    table::{Span, Table as _},
+    traced::TracedHashed,
 };
 
 /// A set of elements. They have no stamps: one that was removed and inserted again is the same.
 #[derive(Clone, Debug)]
 pub struct SetState<T> {
-    elements: Hashed<T, ()>,
+    elements: TracedHashed<T, ()>,
     /// The stamp of the last change.
     changed: Stamp,
 }
@@ -141,7 +142,7 @@ impl<T: Key> SetState<T> {
     fn clear(&mut self, stamps: &mut Stamps, changes: &mut Changes<SetChange<T>>) -> usize {
         let removed = self.len();
         if removed > 0 {
-            self.elements = Hashed::default();
+            self.elements.clear();
             self.changed = stamps.take();
             changes.tell(|| SetChange::Cleared);
         }
@@ -196,6 +197,15 @@ impl<T: Key> State for SetState<T> {
         }
     }
 
+    fn ahead(&self) -> Option<usize> {
+        self.elements.ahead()
+    }
+
+    fn catch_up(&mut self, newer: &Self) {
+        self.elements.catch_up(&newer.elements);
+        self.changed = newer.changed;
+    }
+
     fn is_as_read(&self, read: &Self::Read) -> bool {
         read.is_still(self.changed, |element| self.contains(element))
     }
@@ -208,7 +218,7 @@ impl<T: Key> State for SetState<T> {
 impl<T> Default for SetState<T> {
     fn default() -> Self {
         Self {
-            elements: Hashed::default(),
+            elements: TracedHashed::default(),
             changed: Stamp::NEVER,
         }
     }
@@ -238,7 +248,7 @@ impl<'de, T: Key> Deserialize<'de> for SetState<T> {
 
 /// The elements that were read so far.
 struct Elements<T> {
-    elements: Hashed<T, ()>,
+    elements: TracedHashed<T, ()>,
     order: Ascending<T>,
 }
 
@@ -255,7 +265,7 @@ impl<T: Key> Gather for Elements<T> {
 impl<T> Default for Elements<T> {
     fn default() -> Self {
         Self {
-            elements: Hashed::default(),
+            elements: TracedHashed::default(),
             order: Ascending::default(),
         }
     }

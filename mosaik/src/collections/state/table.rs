@@ -6,11 +6,10 @@ use std::{
 };
 
 use foldhash::fast::{FixedState, FoldHasher};
-use imbl::{GenericHashMap, GenericOrdMap, shared_ptr::ArcK};
+use imbl::{GenericOrdMap, shared_ptr::ArcK};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// A table by hash. Its empty slots are as large as the others, so what it holds is best kept behind a pointer.
-pub(crate) type Hashed<K, T> = GenericHashMap<K, T, Hashing, ArcK>;
+pub(crate) use super::hashed::Hashed;
 
 /// A table by order.
 pub(crate) type Sorted<K, T> = GenericOrdMap<K, T, ArcK>;
@@ -21,7 +20,7 @@ pub(crate) type Span<K> = (Bound<K>, Bound<K>);
 /// Hashes with one seed everywhere. Peers trust each other, and nothing depends on the order that results: the seed
 /// is fixed so that replicas do the same work.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Hashing;
+pub(crate) struct Hashing;
 
 /// The seed: no number in particular.
 const SEED: u64 = 0x6d6f_7361_696b;

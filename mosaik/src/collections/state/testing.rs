@@ -4,6 +4,7 @@ use std::{
     fmt::Debug,
     hash::{Hash, Hasher},
     ops::Bound,
+    sync::Arc,
 };
 
 use proptest::{prelude::*, sample::Index};
@@ -15,6 +16,7 @@ use super::{
     stamp::{Mark, Moment, Origin, Stamps},
     table::Span,
 };
+use crate::collections::twin::Twin;
 
 /// Encodes as snapshots and answers are.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
@@ -187,6 +189,39 @@ where
     assert_eq!(encode(&followed.state), encode(&restored.state));
     assert_eq!(encode(&followed.stamps), encode(&restored.stamps));
     assert_eq!(encode(&snapshot), bytes);
+    check_twin::<S>(writes, midst.index(usize::MAX), &encode(&other.state));
+}
+
+/// A state that is written to while it is shown, and what was shown before is still read, comes to the same.
+///
+/// What is shown when, and read for how long, is up to `choices`.
+fn check_twin<S: State>(writes: &[S::Write], choices: usize, expected: &[u8]) {
+    let (mut twin, mut stamps) = (Twin::<S>::default(), Stamps::default());
+    let mut shown = twin.share();
+    let mut read: Vec<(Arc<S>, Vec<u8>)> = Vec::new();
+    let check_read = |(state, bytes): (Arc<S>, Vec<u8>)| assert_eq!(encode(&*state), bytes);
+    for (n, write) in (0u32..).zip(writes) {
+        stamps.begin(at(2 * u64::from(n)));
+        let ignored = &mut Changes::ignored();
+        twin.write().expire(&mut stamps, ignored);
+        twin.write().write(write.clone(), &mut stamps, ignored);
+        let choices = choices.rotate_right(5 * n);
+        if choices & 1 != 0 {
+            shown = twin.share();
+            if choices & 6 == 6 {
+                read.push((shown.clone(), encode(&*shown)));
+            }
+            twin.settle();
+            assert_eq!(encode(twin.get()), encode(&*shown));
+        }
+        if choices & 24 == 24 {
+            read.drain(..).for_each(check_read);
+        }
+    }
+    assert_eq!(encode(&twin), expected);
+    assert_eq!(encode(&twin.clone()), expected);
+    drop(shown);
+    read.into_iter().for_each(check_read);
 }
 
 /// How bytes are spoilt: at a place, a byte is put in the place of one, inserted, or removed.

@@ -75,7 +75,7 @@ pub trait Application: Default + Send + Sync + 'static {
     /// All entries up to `applied` are applied, and what they did may be shown to who looks without a lock. Called
     /// with no command under way, again and again, whether there is news or not.
     #[doc(hidden)]
-    fn publish(&self, _applied: u64) {}
+    fn publish(&mut self, _applied: u64) {}
 }
 
 impl<M: StateMachine> Application for M {

@@ -11,17 +11,23 @@ use super::{
     hosted::{ApplyError, CheckError, Encode, Machine},
     image::Image,
     import::{Standing, Step, Taken},
-    state::{MAX_INDEX, State, Superseded},
+    state::{Digest, MAX_INDEX, State, Superseded},
     used::Used,
 };
-use crate::groups::{
-    proto::{
-        founding::charter::{Charter, Epoch},
-        log_id::LogId,
-        session::{Request, Verdict},
+use crate::{
+    groups::{
+        proto::{
+            founding::charter::{Charter, Epoch},
+            log_id::LogId,
+            session::{Request, Verdict},
+        },
+        storage::{Kind, Record},
     },
-    storage::{Kind, Record},
+    wire,
 };
+
+/// Bytes of an answer beyond which it is not copied.
+const LARGE: usize = 4096;
 
 /// Applies the entries of a log, one after the other, to a [`Machine`] and what is replicated besides it.
 ///
@@ -42,6 +48,8 @@ pub(crate) struct Applier {
     hidden: bool,
     /// Nobody reads it before this entry is applied.
     hidden_until: Option<LogId>,
+    /// What is encoded next goes here first, so that it takes no more memory than it has to.
+    scratch: Vec<u8>,
 }
 
 /// Why an entry was not applied.
@@ -91,6 +99,7 @@ impl Applier {
             broken: false,
             hidden: true,
             hidden_until: known,
+            scratch: Vec::new(),
         };
         applier.reset()?;
         applier.settle();
@@ -109,7 +118,10 @@ impl Applier {
         }
         // Until all of it is applied.
         self.broken = true;
-        let mut answers = Answers::default();
+        let mut answers = Answers {
+            replies: Vec::new(),
+            digest: self.state.digests.begin(record.id.index),
+        };
         match record.kind {
             Kind::Blank => {}
             Kind::Membership => {
@@ -120,7 +132,7 @@ impl Applier {
                 self.apply_entry(record.id, format, &record.payload, &mut answers)?;
             }
         }
-        self.state.digests.add(record.id.index, &answers.encoded);
+        self.state.digests.end(answers.digest);
         self.state.last = Some(record.id);
         self.broken = false;
         Ok(answers.replies)
@@ -151,7 +163,8 @@ impl Applier {
         self.state.imports.elapse(self.state.sessions.uptime());
         for (place, item) in (0..).zip(entry.items) {
             let reply = self.apply_item(id, place, item)?;
-            let encoded = answers.add(reply, self.machine.mark(), index)?;
+            let mark = self.machine.mark();
+            let encoded = answers.add(reply, mark, &mut self.scratch, index)?;
             if let Some((request, answer)) = encoded {
                 self.state.sessions.record(request, answer);
             }
@@ -255,13 +268,14 @@ impl Applier {
             command: 0,
             generators: Cell::new(0),
         };
-        let mut outputs = Vec::new();
+        let outputs = &mut self.scratch;
+        outputs.clear();
         let numbers = &mut |number| used.add(number);
         let machine = &mut self.machine;
-        match machine.apply(&ctx, count, commands, &mut outputs, numbers) {
+        match machine.apply(&ctx, count, commands, outputs, numbers) {
             Ok(()) => {
                 self.state.commands |= count > 0;
-                Ok(ItemReply::Applied(outputs.into()))
+                Ok(ItemReply::Applied(taken(outputs)))
             }
             Err(ApplyError::Unknown(error)) => Err(unknown(error)),
             Err(ApplyError::Panicked { command, message }) => {
@@ -363,7 +377,7 @@ impl Applier {
             membership_at: state.membership_at,
             encode: Box::new(move |write| {
                 // An encoder of types that are all our own fails only where the writer does.
-                let encoded = crate::wire::encode(&state).map_err(std::io::Error::other)?;
+                let encoded = wire::encode(&state).map_err(std::io::Error::other)?;
                 write.write_all(&encoded)?;
                 encode(write)
             }),
@@ -467,12 +481,21 @@ impl Applier {
     }
 }
 
+/// Takes out what is in `scratch`: a copy that is as large as it is, unless that takes longer than it is worth.
+fn taken(scratch: &mut Vec<u8>) -> Bytes {
+    if scratch.len() > LARGE {
+        return std::mem::take(scratch).into();
+    }
+    let taken = Bytes::copy_from_slice(scratch);
+    scratch.clear();
+    taken
+}
+
 /// What the items of an entry get.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Answers {
     replies: Vec<ItemReply>,
-    /// The same, as digests see them.
-    encoded: Vec<Bytes>,
+    digest: Digest,
 }
 
 impl Answers {
@@ -481,21 +504,24 @@ impl Answers {
         &mut self,
         (reply, request): (ItemReply, Option<Request>),
         mark: Option<u64>,
+        scratch: &mut Vec<u8>,
         index: u64,
     ) -> Result<Option<(Request, Bytes)>, Halt> {
-        let encode = |reply: &ItemReply| {
-            let encoded = reply.encode();
-            encoded.map_err(|error| Halt::malformed(index, &error))
+        let mut encode = |reply: &ItemReply| {
+            let encoded = reply.encode_onto(scratch);
+            encoded.map_err(|error| Halt::malformed(index, &error))?;
+            Ok(taken(scratch))
         };
         let encoded = encode(&reply)?;
-        self.encoded.push(match (&reply, mark) {
-            (ItemReply::Panicked { command, .. }, _) => encode(&ItemReply::Panicked {
-                command: *command,
-                message: String::new(),
-            })?,
-            (ItemReply::Applied(_), Some(mark)) => Bytes::copy_from_slice(&mark.to_le_bytes()),
-            _ => encoded.clone(),
-        });
+        match (&reply, mark) {
+            (ItemReply::Panicked { command, .. }, _) => {
+                let (command, message) = (*command, String::new());
+                let unsaid = ItemReply::Panicked { command, message };
+                self.digest.add(&encode(&unsaid)?);
+            }
+            (ItemReply::Applied(_), Some(mark)) => self.digest.add(&mark.to_le_bytes()),
+            _ => self.digest.add(&encoded),
+        }
         self.replies.push(reply);
         Ok(request.map(|request| (request, encoded)))
     }

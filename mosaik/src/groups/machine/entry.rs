@@ -149,9 +149,9 @@ impl Entry {
 }
 
 impl ItemReply {
-    /// As it is kept, and sent.
-    pub(crate) fn encode(&self) -> Result<Bytes, EncodeError> {
-        wire::encode(self).map(Bytes::from)
+    /// Appends it as it is kept, and sent.
+    pub(crate) fn encode_onto(&self, bytes: &mut Vec<u8>) -> Result<(), EncodeError> {
+        wire::encode_onto(self, bytes)
     }
 
     /// What was kept.

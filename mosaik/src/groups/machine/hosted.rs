@@ -71,7 +71,7 @@ pub(crate) trait Machine: fmt::Debug + Send + Sync {
 
     /// Shows the state, in which `applied` is the last entry, to who looks at it without a lock, unless nobody is to
     /// read it.
-    fn publish(&self, applied: u64);
+    fn publish(&mut self, applied: u64);
 
     /// Keeps a copy of the state in memory to [roll back](Self::roll_back) to; returns whether that worked.
     fn keep(&mut self) -> bool;
@@ -383,8 +383,8 @@ impl<M: Application> Machine for Hosted<M> {
         self.shared.read().state.mark()
     }
 
-    fn publish(&self, applied: u64) {
-        let slot = self.shared.read();
+    fn publish(&mut self, applied: u64) {
+        let mut slot = self.shared.write();
         if slot.torn {
             return;
         }

@@ -56,6 +56,20 @@ pub(super) struct Digests {
     remembered: VecDeque<Check>,
 }
 
+/// The digest of what an entry answers.
+#[derive(Debug)]
+pub(super) struct Digest {
+    index: u64,
+    hasher: blake3::Hasher,
+}
+
+impl Digest {
+    /// Adds the next answer, encoded; a panic without its message, in which builds may differ.
+    pub(super) fn add(&mut self, answer: &[u8]) {
+        self.hasher.update(answer);
+    }
+}
+
 impl State {
     /// Decodes what a snapshot holds: the state besides the user's, then that.
     pub(super) fn restore(content: &[u8], restore: Restore) -> Result<Self, Halt> {
@@ -87,15 +101,16 @@ impl State {
 }
 
 impl Digests {
-    /// Adds what the entry at `index` answered, encoded; a panic without its message, in which builds may
-    /// differ.
-    pub(super) fn add(&mut self, index: u64, answers: &[Bytes]) {
+    /// Begins with the entry at `index`.
+    pub(super) fn begin(&self, index: u64) -> Digest {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.running);
         hasher.update(&index.to_le_bytes());
-        for answer in answers {
-            hasher.update(answer);
-        }
+        Digest { index, hasher }
+    }
+
+    /// All that an entry answered was added.
+    pub(super) fn end(&mut self, Digest { index, hasher }: Digest) {
         self.running = *hasher.finalize().as_bytes();
         if index.is_multiple_of(DIGEST_EVERY) {
             if self.remembered.len() == DIGESTS {

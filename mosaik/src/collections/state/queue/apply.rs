@@ -8,7 +8,7 @@ use crate::collections::state::{
     changes::Changes,
     shared::Shared,
     stamp::{Stamp, Stamps},
-    table::{self, Hashed, Sorted, Span},
+    table::{self, Span},
 };
 
 impl<P: Key, K: Key, V: Value> QueueState<P, K, V> {
@@ -200,8 +200,8 @@ impl<P: Key, K: Key, V: Value> QueueState<P, K, V> {
     ) -> usize {
         let removed = self.len();
         if removed > 0 {
-            self.by_key = Hashed::default();
-            self.by_place = Sorted::default();
+            self.by_key.clear();
+            self.by_place.clear();
             self.changed = stamps.take();
             changes.tell(|| QueueChange::Cleared);
         }

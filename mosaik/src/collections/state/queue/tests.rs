@@ -192,7 +192,7 @@ fn triple(item: &Queued<u8, Crowded, u8>) -> Triple {
 fn check_sound(state: &State) {
     assert_eq!(state.by_key.len(), state.by_place.len());
     assert_eq!(state.is_empty(), state.ascending().next().is_none());
-    for (place, item) in &state.by_place {
+    for (place, item) in state.by_place.iter() {
         assert_eq!((place.priority, place.order), (item.priority, item.order));
         assert!(Arc::ptr_eq(item, state.by_key.get(&item.key).unwrap()));
         assert!(item.order > Stamp::NEVER && item.value.stamp() > Stamp::NEVER);
