@@ -508,6 +508,8 @@ impl Answers {
         index: u64,
     ) -> Result<Option<(Request, Bytes)>, Halt> {
         let mut encode = |reply: &ItemReply| {
+            // A batch that panicked has left its outputs.
+            scratch.clear();
             let encoded = reply.encode_onto(scratch);
             encoded.map_err(|error| Halt::malformed(index, &error))?;
             Ok(taken(scratch))
