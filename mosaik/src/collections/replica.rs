@@ -1,7 +1,7 @@
 //! What a group replicates for a store: its collections, and the stamps of what is written to them.
 //!
-//! Who reads does so without a lock and without waiting: after each entry of the log, clones of the states, which cost
-//! next to nothing, are put where the handles find them.
+//! Who reads does so without a lock and without waiting: once entries of the log are applied, the states are put where the
+//! handles find them, and second copies of them are written to next.
 
 use std::{fmt, marker::PhantomData};
 
@@ -266,6 +266,10 @@ impl<L: Layout> Application for Replica<L> {
 
     fn imported(&mut self, epoch: [u8; 16], index: u64) {
         self.go_on(Origin::imported(epoch, index));
+    }
+
+    fn has_news(&self) -> bool {
+        self.is_news
     }
 
     fn publish(&mut self, applied: u64) {

@@ -2,8 +2,9 @@
 //!
 //! To write to a state that is shown, a copy has to be made of what changes. But what was shown before is such a copy,
 //! and only behind by what was written since: once nobody reads it any more, it is brought up to date, in place, and
-//! written to next. So each step is taken twice, and nothing is copied. Where somebody does read it, or it is not known
-//! what it is behind by, a new copy takes its place, which shares all that does not change.
+//! written to next. So each write is made twice, and no node of a table is copied. Where somebody does read it, or it is
+//! not known what it is behind by, a new copy takes its place, which shares all that does not change. In the long run
+//! the two share values, and no nodes.
 //!
 //! After P. Ramalhete and A. Correia, *Left-Right: A Concurrency Control Technique with Wait-Free Population Oblivious
 //! Reads* (2015), where the writer waits for those who read. Here it never does.
@@ -14,14 +15,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::state::State;
 
-/// Steps by which a copy may be behind that is kept though somebody reads it: what it holds that is gone by now stays
-/// in memory until the next write.
-const FEW_STEPS: usize = 64;
+/// Writes by which a copy may be behind that is kept though somebody reads it: what it holds that is gone by now stays
+/// in memory until the next write. Few in tests, so that they come there.
+const FEW_STEPS: usize = if cfg!(test) { 4 } else { 64 };
 
 /// A state, and the one that it came of.
 pub struct Twin<S> {
     now: Arc<S>,
-    /// As `now` was when its steps began to be counted.
+    /// As `now` was when its writes began to be counted.
     before: Option<Arc<S>>,
 }
 
@@ -115,7 +116,7 @@ impl<'de, S: Deserialize<'de>> Deserialize<'de> for Twin<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::cell::Cell;
 
     use super::*;
     use crate::collections::state::{
@@ -124,11 +125,28 @@ mod tests {
         stamp::Stamps,
     };
 
+    thread_local! {
+        /// How often a key was cloned.
+        static CLONED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// A key of which it can be told how often it is cloned.
+    #[derive(PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    struct Counted(u16);
+
+    impl Clone for Counted {
+        fn clone(&self) -> Self {
+            CLONED.set(CLONED.get() + 1);
+            Self(self.0)
+        }
+    }
+
     /// A value of which it can be told whether it is still held.
     #[derive(Clone, Default, Serialize, Deserialize)]
     struct Held(#[serde(skip)] Arc<()>);
 
-    type Map = MapState<u16, Held>;
+    type Map = MapState<Counted, Held>;
+    type Write = MapWrite<Counted, Held>;
 
     /// A twin, and what is shown of it.
     #[derive(Default)]
@@ -139,7 +157,7 @@ mod tests {
     }
 
     impl Shown {
-        fn write(&mut self, writes: impl IntoIterator<Item = MapWrite<u16, Held>>) {
+        fn write(&mut self, writes: impl IntoIterator<Item = Write>) {
             for write in writes {
                 let ignored = &mut Changes::ignored();
                 self.twin.write().write(write, &mut self.stamps, ignored);
@@ -150,77 +168,83 @@ mod tests {
             self.shown = self.twin.share();
             self.twin.settle();
         }
+
+        /// Writes one key after the other, each shown, and returns how many keys were cloned for one.
+        fn clones(&mut self, keys: std::ops::Range<u16>) -> usize {
+            let (before, count) = (CLONED.get(), keys.len());
+            for key in keys {
+                self.write([MapWrite::Insert(Counted(key), Held::default())]);
+                self.show();
+            }
+            (CLONED.get() - before) / count
+        }
     }
 
-    fn insert(key: u16) -> MapWrite<u16, Held> {
-        MapWrite::Insert(key, Held::default())
-    }
+    /// Clones of a key that is written: one to remember it, and one for the other copy.
+    const EACH: usize = 2;
 
     #[test]
-    fn two_copies_take_turns_unless_somebody_reads() {
+    fn two_copies_take_turns_and_no_node_is_copied() {
         let mut state = Shown::default();
-        let mut seen = BTreeSet::new();
-        for key in 0..100 {
-            state.write([insert(key)]);
-            state.show();
-            seen.insert(Arc::as_ptr(&state.shown));
-        }
-        // The first had nothing before it.
-        assert!(seen.len() <= 3, "{}", seen.len());
+        state.clones(0..1000);
+        assert_eq!(state.clones(1000..2000), EACH);
+        // Who reads costs a copy of what is written from then on, and only once.
         let read = state.shown.clone();
-        seen.clear();
-        for key in 100..200 {
-            state.write([insert(key)]);
-            state.show();
-            seen.insert(Arc::as_ptr(&state.shown));
-        }
-        assert!(!seen.contains(&Arc::as_ptr(&read)));
-        assert!(seen.len() <= 3, "{}", seen.len());
-        assert_eq!((read.len(), state.shown.len()), (100, 200));
+        let copied = state.clones(0..100);
+        assert!(copied > EACH, "{copied}");
+        state.clones(0..2000);
+        assert_eq!(state.clones(2000..3000), EACH);
+        assert_eq!((read.len(), state.shown.len()), (2000, 3000));
     }
 
     #[test]
     fn who_reads_for_a_moment_costs_no_copy() {
         let mut state = Shown::default();
-        state.write([insert(0)]);
-        state.show();
-        let mut seen = BTreeSet::new();
-        for key in 1..100 {
+        state.clones(0..1000);
+        let before = CLONED.get();
+        for key in 0..1000 {
             // As a `get` does while the next is shown.
             let read = state.shown.clone();
-            state.write([insert(key)]);
+            state.write([MapWrite::Insert(Counted(key), Held::default())]);
             state.show();
             drop(read);
-            seen.insert(Arc::as_ptr(&state.shown));
         }
-        assert!(seen.len() <= 3, "{}", seen.len());
+        let cloned = CLONED.get() - before;
+        assert!(cloned <= 1000 * EACH, "{cloned}");
     }
 
     #[test]
     fn what_is_gone_is_not_kept() {
         let held = Held::default();
-        let insert = |key| MapWrite::Insert(key, held.clone());
+        let insert = |key| MapWrite::Insert(Counted(key), held.clone());
+        let remove = |key| MapWrite::Remove(Counted(key));
         let mut state = Shown::default();
         let counts = |state: &Shown| (state.shown.len(), Arc::strong_count(&held.0) - 1);
-        state.write((0..1000).map(insert));
-        state.show();
-        assert_eq!(counts(&state), (1000, 1000));
-        state.write((0..500).map(MapWrite::Remove));
-        state.show();
-        assert_eq!(counts(&state), (500, 500));
-        state.write([MapWrite::Clear]);
-        state.show();
-        assert_eq!(counts(&state), (0, 0));
-        // More than is remembered, at once.
-        state.write((0..10_000).map(insert));
-        state.write((0..10_000).map(MapWrite::Remove));
-        state.show();
-        assert_eq!(counts(&state), (0, 0));
+        // As many as are remembered, and more.
+        for many in [1, 2, 3, 4, 5, 8, 9, 1000] {
+            state.write((0..many).map(insert));
+            // Before anything is shown as well.
+            state.write(std::iter::repeat_n(0, 100).map(insert));
+            assert_eq!(Arc::strong_count(&held.0) - 1, usize::from(many));
+            state.show();
+            assert_eq!(counts(&state), (usize::from(many), usize::from(many)));
+            state.write((1..many).map(remove));
+            state.show();
+            assert_eq!(counts(&state), (1, 1));
+            state.write([MapWrite::Clear]);
+            state.show();
+            assert_eq!(counts(&state), (0, 0));
+            // Written and gone before it is shown.
+            state.write((0..many).map(insert));
+            state.write((0..many).map(remove));
+            state.show();
+            assert_eq!(counts(&state), (0, 0));
+        }
         // Somebody reads what had much that is gone by then.
         state.write((0..1000).map(insert));
         state.show();
         let read = state.shown.clone();
-        state.write((0..1000).map(MapWrite::Remove));
+        state.write((0..1000).map(remove));
         state.show();
         assert_eq!(counts(&state), (0, 1000));
         drop(read);

@@ -5,8 +5,8 @@
 //!
 //! The first bits of a hash lead to a leaf, three at each branch. Its last byte, the *tag*, stands in the leaf beside
 //! those of the others there: the keys whose tags are equal are compared, which as a rule is one. A leaf has room for 8,
-//! 16 or 32 entries, as many as it needs, and becomes a branch beyond. Keys that even 54 bits do not tell apart stand in
-//! a list, sorted.
+//! 16 or 32 entries, as many as it needs, and becomes a branch beyond. More keys than that which not even 54 bits tell
+//! apart stand in a list, sorted.
 //!
 //! After P. Bagwell, *Ideal Hash Trees* (2001), with large leaves in place of small branches; tags after the tables of
 //! Abseil, *Swiss Tables Design Notes* (2018).
@@ -24,7 +24,7 @@ use super::table::Hashing;
 const BITS: u32 = 3;
 /// Children of a branch.
 const CHILDREN: usize = 1 << BITS;
-/// Branches on the way to a leaf at most. The bits that remain are for the tag.
+/// Branches on the way to a leaf at most. Their bits are none of the tag's.
 const DEPTH: u32 = 18;
 /// Entries of a branch at which it becomes a leaf again.
 const FEW: usize = 16;
@@ -153,7 +153,7 @@ impl<K, T> Hashed<K, T> {
 }
 
 impl<K: Hash + Ord + Clone, T: Clone> Hashed<K, T> {
-    /// Puts `item` at a key; returns what stood there.
+    /// Puts `item` at a key, and the key in the place of one that is equal; returns what stood there.
     pub(crate) fn insert(&mut self, key: K, item: T) -> Option<T> {
         let old = self.root.insert(Path::to(&key), key, item);
         self.len += usize::from(old.is_none());
@@ -180,7 +180,7 @@ impl<K: Hash + Ord + Clone, T: Clone> Node<K, T> {
             Self::Crowd(crowd) => {
                 let crowd = Arc::make_mut(crowd);
                 match crowd.binary_search_by(|(there, _)| there.cmp(&key)) {
-                    Ok(index) => return Some(mem::replace(&mut crowd[index].1, item)),
+                    Ok(index) => return Some(mem::replace(&mut crowd[index], (key, item)).1),
                     Err(index) => crowd.insert(index, (key, item)),
                 }
                 return None;
@@ -324,8 +324,8 @@ impl<K: Hash + Ord, T, const N: usize> Leaf<K, T, N> {
     /// Puts `item` at a key, and returns what stood there; gives both back if there is no room.
     fn insert(&mut self, path: Path, key: K, item: T) -> Result<Option<T>, (K, T)> {
         if let Some(index) = self.find(path, &key) {
-            let there = self.entries[index].as_mut();
-            return Ok(there.map(|(_, there)| mem::replace(there, item)));
+            let old = self.entries[index].replace((key, item));
+            return Ok(old.map(|(_, old)| old));
         }
         if self.len == N {
             return Err((key, item));

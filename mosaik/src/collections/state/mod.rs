@@ -82,13 +82,12 @@ pub trait State: Clone + Default + Send + Sync + Serialize + DeserializeOwned + 
         Expiry::default()
     }
 
-    /// How many steps [`State::catch_up`] takes with it. `None` if they are not known: this is to be cloned instead.
+    /// How many writes [`State::catch_up`] makes good with it. `None` if it is not known which: this is to be cloned.
     fn ahead(&self) -> Option<usize> {
         None
     }
 
-    /// Takes the steps that `newer` has taken since it was cloned from another, or itself has caught up with one: this is
-    /// as that was.
+    /// Becomes as `newer` is; this is as that was when it was cloned from another, or itself had caught up with one.
     fn catch_up(&mut self, newer: &Self) {
         self.clone_from(newer);
     }

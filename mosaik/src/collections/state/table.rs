@@ -48,7 +48,7 @@ pub trait Table<K, T>: Clone + Default + Send + Sync + 'static {
 
     /// What stands at a key.
     fn get(&self, key: &K) -> Option<&T>;
-    /// Puts `item` at a key; returns what stood there.
+    /// Puts `item` at a key, and the key in the place of one that is equal; returns what stood there.
     fn insert(&mut self, key: K, item: T) -> Option<T>;
     /// Removes what stands at a key, and returns it.
     fn remove(&mut self, key: &K) -> Option<T>;

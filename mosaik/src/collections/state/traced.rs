@@ -1,18 +1,19 @@
-//! Tables that remember what was done to them, so that a copy can do it after them.
+//! Tables that remember what was written, so that a copy can be brought up to date.
 
-use std::ops::Deref;
+use std::{marker::PhantomData, ops::Deref};
 
 use super::table::{Hashed, Sorted, Table};
 
-/// Steps that are remembered at most; beyond, a copy is made anew.
-const MAX_STEPS: usize = 4096;
+/// Writes that are remembered at most; beyond, a copy is made anew. Few in tests, so that they come there.
+const MAX_STEPS: usize = if cfg!(test) { 8 } else { 4096 };
 
-/// A [table](Table), and what was done to it since it was cloned from another, or has caught up with one.
+/// A [table](Table), and the keys that were written since it was cloned from another, or has caught up with one.
 #[derive(Debug)]
 pub(super) struct Traced<B, K, T> {
     table: B,
-    /// What was put at which key, or removed from it; nothing if that was too much.
-    steps: Option<Vec<(K, Option<T>)>>,
+    /// The keys, some of them perhaps twice; nothing if there were too many.
+    steps: Option<Vec<K>>,
+    items: PhantomData<T>,
 }
 
 /// A table by hash that remembers.
@@ -24,14 +25,14 @@ pub(super) type TracedSorted<K, T> = Traced<Sorted<K, T>, K, T>;
 impl<B: Table<K, T>, K: Clone, T: Clone> Traced<B, K, T> {
     /// Puts `item` at a key; returns what stood there.
     pub(crate) fn insert(&mut self, key: K, item: T) -> Option<T> {
-        self.note(&key, Some(&item));
+        self.note(&key);
         self.table.insert(key, item)
     }
 
     /// Removes what stands at a key, and returns it.
     pub(crate) fn remove(&mut self, key: &K) -> Option<T> {
         let removed = self.table.remove(key)?;
-        self.note(key, None);
+        self.note(key);
         Some(removed)
     }
 
@@ -41,25 +42,31 @@ impl<B: Table<K, T>, K: Clone, T: Clone> Traced<B, K, T> {
         self.steps = None;
     }
 
-    fn note(&mut self, key: &K, item: Option<&T>) {
+    fn note(&mut self, key: &K) {
         match &mut self.steps {
-            Some(steps) if steps.len() < MAX_STEPS => steps.push((key.clone(), item.cloned())),
+            Some(steps) if steps.len() < MAX_STEPS => steps.push(key.clone()),
             steps => *steps = None,
         }
     }
 
-    /// How many steps a copy has to take that is as this was when they began to be counted. `None` if they are not known.
+    /// How many writes a copy is behind that is as this was when they began to be counted. `None` if it is not known by
+    /// which.
     pub(crate) fn ahead(&self) -> Option<usize> {
         self.steps.as_ref().map(Vec::len)
     }
 
-    /// Takes the steps that `newer` has taken since it was as this is.
+    /// Becomes as `newer` is; this is as that was when its writes began to be counted.
     pub(crate) fn catch_up(&mut self, newer: &Self) {
-        for (key, item) in newer.steps.iter().flatten() {
-            match item {
-                Some(item) => drop(self.table.insert(key.clone(), item.clone())),
-                None => drop(self.table.remove(key)),
+        match &newer.steps {
+            Some(steps) => {
+                for key in steps {
+                    match newer.table.get(key) {
+                        Some(item) => drop(self.table.insert(key.clone(), item.clone())),
+                        None => drop(self.table.remove(key)),
+                    }
+                }
             }
+            None => self.table = newer.table.clone(),
         }
         self.steps = Some(Vec::new());
     }
@@ -73,21 +80,25 @@ impl<B, K, T> Deref for Traced<B, K, T> {
     }
 }
 
-impl<B: Default, K, T> Default for Traced<B, K, T> {
-    fn default() -> Self {
+impl<B, K, T> From<B> for Traced<B, K, T> {
+    fn from(table: B) -> Self {
         Self {
-            table: B::default(),
+            table,
             steps: Some(Vec::new()),
+            items: PhantomData,
         }
     }
 }
 
-/// Has taken no step.
+impl<B: Default, K, T> Default for Traced<B, K, T> {
+    fn default() -> Self {
+        B::default().into()
+    }
+}
+
+/// Nothing was written yet.
 impl<B: Clone, K, T> Clone for Traced<B, K, T> {
     fn clone(&self) -> Self {
-        Self {
-            table: self.table.clone(),
-            steps: Some(Vec::new()),
-        }
+        self.table.clone().into()
     }
 }

@@ -72,8 +72,14 @@ pub trait Application: Default + Send + Sync + 'static {
     #[doc(hidden)]
     fn imported(&mut self, _epoch: [u8; 16], _index: u64) {}
 
+    /// Whether there is anything to [publish](Self::publish).
+    #[doc(hidden)]
+    fn has_news(&self) -> bool {
+        false
+    }
+
     /// All entries up to `applied` are applied, and what they did may be shown to who looks without a lock. Called
-    /// with no command under way, again and again, whether there is news or not.
+    /// with no command under way, if there is news.
     #[doc(hidden)]
     fn publish(&mut self, _applied: u64) {}
 }

@@ -48,7 +48,7 @@ pub(crate) struct Applier {
     hidden: bool,
     /// Nobody reads it before this entry is applied.
     hidden_until: Option<LogId>,
-    /// What is encoded next goes here first, so that it takes no more memory than it has to.
+    /// What is encoded next goes here first, so that it takes no more memory than it has to. Empty in between.
     scratch: Vec<u8>,
 }
 
@@ -269,7 +269,6 @@ impl Applier {
             generators: Cell::new(0),
         };
         let outputs = &mut self.scratch;
-        outputs.clear();
         let numbers = &mut |number| used.add(number);
         let machine = &mut self.machine;
         match machine.apply(&ctx, count, commands, outputs, numbers) {
@@ -279,6 +278,8 @@ impl Applier {
             }
             Err(ApplyError::Unknown(error)) => Err(unknown(error)),
             Err(ApplyError::Panicked { command, message }) => {
+                // What the commands before it returned.
+                *outputs = Vec::new();
                 tracing::error!(index, command, %message, "a command panicked, and is undone");
                 self.panicked.insert((index, place), (command, message));
                 self.hidden = true;
@@ -508,8 +509,6 @@ impl Answers {
         index: u64,
     ) -> Result<Option<(Request, Bytes)>, Halt> {
         let mut encode = |reply: &ItemReply| {
-            // A batch that panicked has left its outputs.
-            scratch.clear();
             let encoded = reply.encode_onto(scratch);
             encoded.map_err(|error| Halt::malformed(index, &error))?;
             Ok(taken(scratch))

@@ -384,6 +384,10 @@ impl<M: Application> Machine for Hosted<M> {
     }
 
     fn publish(&mut self, applied: u64) {
+        // Who reads is not in the way unless there is something to show.
+        if !self.shared.read().state.has_news() {
+            return;
+        }
         let mut slot = self.shared.write();
         if slot.torn {
             return;

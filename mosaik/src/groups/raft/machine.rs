@@ -40,8 +40,8 @@ const READ_BYTES: usize = 1024 * 1024;
 const ROOM: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(300)];
 /// Entries that may be applied before those who watch hear of it.
 const PUBLISH_EVERY: u64 = 256;
-/// Entries that may be applied before they are shown and answered: what a collection shows is a copy that shares all with
-/// it, and what is changed then has to be copied first.
+/// Entries that may be applied before they are shown and answered, which takes some time for itself: to show a collection
+/// is to go on with another copy of it, and that has to be brought up to date first.
 const SHOW_EVERY: usize = 16;
 /// Bytes of entries and answers for which the same holds, about: 256 KiB.
 const SHOW_BYTES: usize = 256 * 1024;

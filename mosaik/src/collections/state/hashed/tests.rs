@@ -156,7 +156,7 @@ proptest! {
 }
 
 #[test]
-fn a_path_uses_all_bits_but_those_of_the_tag() {
+fn a_path_shares_no_bits_with_the_tag() {
     let hash = (0o123_456_701_234_567_654 << 10) | 0x2a5;
     let mut path = at(hash, 0);
     let mut children = Vec::new();

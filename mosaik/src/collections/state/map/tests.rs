@@ -1,8 +1,10 @@
 //! Maps beside those of std.
 
 use std::{
+    cmp::Ordering,
     collections::BTreeMap,
     fmt::Debug,
+    hash::{Hash, Hasher},
     ops::{Bound, RangeBounds},
 };
 
@@ -366,4 +368,70 @@ fn what_no_writes_lead_to_is_refused() {
     check(false, u64::MAX, &[(1, u64::MAX, 0)]);
     // A length that is not there.
     assert!(testing::decode::<MapState<u8, u8>>(&encode(&(1, u64::MAX))).is_err());
+}
+
+/// A name that is the same in capitals, and remembers how it was written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Name(String);
+
+impl Name {
+    fn folded(&self) -> String {
+        self.0.to_lowercase()
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Name {}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Name {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.folded().cmp(&other.folded())
+    }
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // As many as a leaf holds, and more, have one hash.
+        self.0.len().hash(state);
+    }
+}
+
+fn check_names(midst: Index) {
+    let name = |n: u8, capital: bool| {
+        let letter = if capital { b'A' } else { b'a' };
+        Name(format!("{}{n:02}", char::from(letter)))
+    };
+    let insert = |capital: bool| move |n| MapWrite::Insert(name(n, capital), 0);
+    let writes: Vec<MapWrite<Name, u8>> = (0..40)
+        .map(insert(false))
+        .chain((0..40).step_by(3).map(insert(true)))
+        .collect();
+    let mut hashed = Replica::<MapState<Name, u8>>::default();
+    let mut sorted = Replica::<SortedMapState<Name, u8>>::default();
+    hashed.write_all(&writes);
+    sorted.write_all(&writes);
+    let written = hashed.state.ascending().map(|(key, _)| key.0.clone());
+    let expected = (0..40).map(|n| name(n, n % 3 == 0).0);
+    assert!(written.eq(expected));
+    assert_eq!(encode(&hashed.state), encode(&sorted.state));
+    testing::check_replicas::<MapState<Name, u8>>(&writes, midst);
+    testing::check_replicas::<SortedMapState<Name, u8>>(&writes, midst);
+}
+
+proptest! {
+    #[test]
+    fn an_equal_key_takes_the_place_of_the_one_that_is_there(midst: Index) {
+        check_names(midst);
+    }
 }

@@ -98,6 +98,25 @@ async fn a_copy_of_what_panicked_gets_the_panic() {
     assert_eq!(replies[1..], [panicked(0, "no"), panicked(0, "no")]);
 }
 
+/// Also where it is the first of what is applied anew, and others of its batch had returned something by then.
+#[tokio::test]
+async fn what_is_kept_of_a_panic_is_the_panic_alone() {
+    let (journal, mut replica) = (Journal::default(), fresh());
+    let session = session(0, 0);
+    let opening = journal.push(vec![open()]);
+    replica.apply_any(&opening, &journal).await;
+    let taken = snapshot(&mut replica).await;
+    let item = || commands_of(request(session, 0, 0), &[Add(1, 5), panic("no")]);
+    for _ in 0..2 {
+        let record = journal.push(vec![item()]);
+        let replies = replica.apply_any(&record, &journal).await;
+        assert_eq!(replies, [panicked(1, "no")]);
+    }
+    for other in others(&journal, Some(taken)).await {
+        assert_eq!(other.contents(), replica.contents());
+    }
+}
+
 /// With a snapshot before, between and after, and one that is newer than the copy that is kept.
 #[tokio::test]
 async fn snapshots_are_gone_back_to() {
