@@ -273,11 +273,9 @@ impl<L: Layout> Application for Replica<L> {
     }
 
     fn publish(&mut self, applied: u64) {
-        if std::mem::take(&mut self.is_news) {
-            let pending = &mut self.pending;
-            self.shown
-                .show(&mut self.states, applied, &self.stamps, pending);
-        }
+        self.is_news = false;
+        let (states, pending) = (&mut self.states, &mut self.pending);
+        self.shown.show(states, applied, &self.stamps, pending);
     }
 }
 

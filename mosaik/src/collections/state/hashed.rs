@@ -18,7 +18,11 @@ use std::{
     sync::Arc,
 };
 
-use super::table::Hashing;
+use foldhash::fast::FixedState;
+
+/// Hashes with one seed everywhere, no number in particular. Peers trust each other, and nothing depends on the order
+/// that results: the seed is fixed so that replicas do the same work.
+const HASHING: FixedState = FixedState::with_seed(0x6d6f_7361_696b);
 
 /// Bits of a hash that tell the children of a branch apart.
 const BITS: u32 = 3;
@@ -70,15 +74,12 @@ struct Path {
 
 impl Path {
     fn to<K: Hash>(key: &K) -> Self {
-        Self {
-            hash: Hashing.hash_one(key),
-            depth: 0,
-        }
+        Self::from(0, key)
     }
 
     /// The way to it from a branch at a depth.
     fn from<K: Hash>(depth: u32, key: &K) -> Self {
-        let hash = Hashing.hash_one(key);
+        let hash = HASHING.hash_one(key);
         Self { hash, depth }
     }
 
@@ -98,7 +99,10 @@ impl Path {
 impl<K: Hash + Ord, T> Hashed<K, T> {
     /// What stands at a key.
     pub(crate) fn get(&self, key: &K) -> Option<&T> {
-        let mut path = Path::to(key);
+        self.look(Path::to(key), key)
+    }
+
+    fn look(&self, mut path: Path, key: &K) -> Option<&T> {
         let mut node = &self.root;
         loop {
             return match node {
@@ -162,9 +166,10 @@ impl<K: Hash + Ord + Clone, T: Clone> Hashed<K, T> {
 
     /// Removes what stands at a key, and returns it.
     pub(crate) fn remove(&mut self, key: &K) -> Option<T> {
+        let path = Path::to(key);
         // Nothing is copied for a key that is not there.
-        self.get(key)?;
-        let removed = self.root.remove(Path::to(key), key);
+        self.look(path, key)?;
+        let removed = self.root.remove(path, key);
         self.len -= usize::from(removed.is_some());
         removed
     }

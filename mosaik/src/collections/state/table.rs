@@ -1,11 +1,10 @@
 //! Persistent tables, which maps, sets and queues are made of: one by hash, one by order.
 
 use std::{
-    hash::{BuildHasher, Hash},
+    hash::Hash,
     ops::{Bound, RangeBounds},
 };
 
-use foldhash::fast::{FixedState, FoldHasher};
 use imbl::{GenericOrdMap, shared_ptr::ArcK};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -16,22 +15,6 @@ pub(crate) type Sorted<K, T> = GenericOrdMap<K, T, ArcK>;
 
 /// A range of keys as it travels; one that ends before it begins is empty.
 pub(crate) type Span<K> = (Bound<K>, Bound<K>);
-
-/// Hashes with one seed everywhere. Peers trust each other, and nothing depends on the order that results: the seed
-/// is fixed so that replicas do the same work.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Hashing;
-
-/// The seed: no number in particular.
-const SEED: u64 = 0x6d6f_7361_696b;
-
-impl BuildHasher for Hashing {
-    type Hasher = FoldHasher<'static>;
-
-    fn build_hasher(&self) -> Self::Hasher {
-        FixedState::with_seed(SEED).build_hasher()
-    }
-}
 
 /// The kind of a table by hash.
 #[derive(Debug, Serialize, Deserialize)]
