@@ -1,9 +1,10 @@
 //! What a leader proposes: the commands of many clients, gathered into few entries.
 //!
 //! While an entry is under way, what comes in is gathered for the next one, for as long as the way to a majority
-//! takes, or [`PATIENCE`] where that is far; alone, a command is an entry of its own and waits for nothing. An
-//! entry costs each member about as much as a hundred commands in it do, so that few large ones are faster than
-//! many small ones even to whoever waits. After J. Nagle, *Congestion Control in IP/TCP Internetworks* (RFC 896).
+//! takes, or [`PATIENCE`] where that is far, and those who are answered together are waited for where that pays
+//! ([`Batching`]); alone, a command is an entry of its own and waits for nothing. An entry costs each member about as
+//! much as a hundred commands in it do, so that few large ones are faster than many small ones even to whoever waits.
+//! After J. Nagle, *Congestion Control in IP/TCP Internetworks* (RFC 896).
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -15,6 +16,7 @@ use tokio::sync::{
 use tracing::debug;
 
 use super::{
+    batching::Batching,
     clock::Clock,
     gate::{Admitted, Gate},
     machine::{ENTRY_FORMAT, Entry, Item, ItemReply},
@@ -128,7 +130,11 @@ impl Proposer {
 /// What is to be proposed.
 struct Incoming {
     submissions: mpsc::Receiver<Submission>,
-    /// What the last batch had no room for.
+    /// What was taken from there for the next batch, in its order.
+    held: Vec<Submission>,
+    /// Their bytes.
+    bytes: usize,
+    /// What there was no room for behind them.
     carried: Option<Submission>,
     /// Whether others are likely to come with the first.
     crowded: bool,
@@ -138,36 +144,62 @@ impl Incoming {
     fn new(submissions: mpsc::Receiver<Submission>) -> Self {
         Self {
             submissions,
+            held: Vec::new(),
+            bytes: 0,
             carried: None,
             crowded: false,
         }
     }
 
-    /// Waits for what there is, as far as an entry holds it; `None` once nothing comes any more. Nothing is lost
-    /// if this is dropped while it waits.
-    async fn next(&mut self) -> Option<Vec<Submission>> {
-        if self.carried.is_none() {
-            self.carried = self.submissions.recv().await;
+    /// How many are there.
+    fn len(&self) -> usize {
+        self.held.len() + usize::from(self.carried.is_some()) + self.submissions.len()
+    }
+
+    /// Waits until so many are there, one at least, or as many as an entry holds; what there is then, and `None`
+    /// once nothing comes any more. Nothing is lost if this is dropped while it waits.
+    async fn next(&mut self, target: usize) -> Option<Vec<Submission>> {
+        if self.held.is_empty() {
+            let first = self.submissions.recv().await?;
+            self.hold(first);
             if self.crowded {
                 // Those who were answered together ask again together: all that can run do so first.
                 tokio::task::yield_now().await;
             }
         }
-        let mut batch = vec![self.carried.take()?];
-        let mut bytes: usize = batch.iter().map(Submission::size).sum();
-        while batch.len() < MAX_ITEMS && bytes < MAX_BYTES {
-            let Ok(next) = self.submissions.try_recv() else {
+        while !self.is_full() {
+            let next = match self.submissions.try_recv() {
+                Ok(next) => Some(next),
+                Err(_) if self.held.len() < target => self.submissions.recv().await,
+                Err(_) => None,
+            };
+            let Some(next) = next else {
                 break;
             };
-            bytes += next.size();
-            if bytes > MAX_ITEM {
-                self.carried = Some(next);
-                break;
-            }
-            batch.push(next);
+            self.hold(next);
+        }
+        let batch = std::mem::take(&mut self.held);
+        self.bytes = 0;
+        if let Some(carried) = self.carried.take() {
+            self.hold(carried);
         }
         self.crowded = batch.len() > 1;
         Some(batch)
+    }
+
+    /// Whether an entry holds no more than this.
+    fn is_full(&self) -> bool {
+        self.held.len() >= MAX_ITEMS || self.bytes >= MAX_BYTES || self.carried.is_some()
+    }
+
+    fn hold(&mut self, submission: Submission) {
+        let bytes = self.bytes + submission.size();
+        if bytes > MAX_ITEM && !self.held.is_empty() {
+            self.carried = Some(submission);
+            return;
+        }
+        self.bytes = bytes;
+        self.held.push(submission);
     }
 }
 
@@ -182,26 +214,43 @@ struct Gathering {
     checked: Option<u64>,
 }
 
-/// What became of an entry, and who is to hear of it.
-type Outcome = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+/// Tells what became of an entry to whoever is to hear of it; how many items were applied.
+type Outcome = Pin<Box<dyn Future<Output = usize> + Send + Sync>>;
 
 impl Gathering {
     async fn run(mut self, submissions: mpsc::Receiver<Submission>) {
         let mut under_way: FuturesUnordered<Outcome> = FuturesUnordered::new();
         let mut incoming = Incoming::new(submissions);
+        let mut batching = Batching::default();
         let mut patient_until = rt::now();
         loop {
             let room = under_way.len() < MAX_UNDER_WAY;
             let open = under_way.is_empty() || rt::now() >= patient_until;
+            let until = if open {
+                batching.until()
+            } else {
+                Some(patient_until)
+            };
             let batch = tokio::select! {
                 biased;
-                Some(()) = under_way.next() => continue,
-                batch = incoming.next(), if room && open => batch,
-                () = rt::sleep_until(patient_until), if room && !open => continue,
+                Some(items) = under_way.next() => {
+                    if under_way.is_empty() {
+                        batching.answered(items, incoming.len(), rt::now());
+                    }
+                    continue;
+                }
+                batch = incoming.next(batching.target()), if room && open => batch,
+                () = rt::sleep_until(until.unwrap_or(patient_until)), if room && until.is_some() => {
+                    if open {
+                        batching.gave_up(incoming.len());
+                    }
+                    continue;
+                }
             };
             let Some(batch) = batch else {
                 break;
             };
+            batching.proposed();
             under_way.push(self.propose(batch).await);
             patient_until = rt::now() + PATIENCE;
         }
@@ -213,7 +262,7 @@ impl Gathering {
         let (items, replies) =
             still_admitted(&self.gate, batch, |failed| refused(&self.node, failed));
         if items.is_empty() {
-            return Box::pin(std::future::ready(()));
+            return Box::pin(std::future::ready(0));
         }
         let entry = self.stamp(items);
         let proposal = match entry.encode() {
@@ -224,14 +273,14 @@ impl Gathering {
             Err(error) => {
                 debug!(%error, "an entry cannot be encoded");
                 tell_all(replies, &Failed::Malformed);
-                return Box::pin(std::future::ready(()));
+                return Box::pin(std::future::ready(0));
             }
         };
         let proposed = match self.node.propose(proposal).await {
             Ok(proposed) => proposed,
             Err(error) => {
                 tell_all(replies, &failed(error));
-                return Box::pin(std::future::ready(()));
+                return Box::pin(std::future::ready(0));
             }
         };
         // What a leader proposed that is none any more may never be told of: who asked asks the next one.
@@ -244,12 +293,17 @@ impl Gathering {
             };
             match outcome {
                 Ok((at, reply)) => {
+                    let items = replies.len();
                     for (reply, told) in reply.items.into_iter().zip(replies) {
                         // Who asked may have gone.
                         drop(told.send(Ok((at, reply))));
                     }
+                    items
                 }
-                Err(error) => tell_all(replies, &failed(error)),
+                Err(error) => {
+                    tell_all(replies, &failed(error));
+                    0
+                }
             }
         })
     }
@@ -406,7 +460,7 @@ mod tests {
         queue.try_send(submission(many + 2, 300)).unwrap();
         drop(queue);
         let mut batches = Vec::new();
-        while let Some(batch) = incoming.next().await {
+        while let Some(batch) = incoming.next(1).await {
             batches.push(sequences(&batch));
         }
         let lens: Vec<usize> = batches.iter().map(Vec::len).collect();
@@ -420,20 +474,50 @@ mod tests {
         let mut incoming = Incoming::new(submissions);
         queue.try_send(submission(0, 8)).unwrap();
         queue.try_send(submission(1, 8)).unwrap();
-        assert_eq!(incoming.next().await.unwrap().len(), 2);
+        assert_eq!(incoming.next(1).await.unwrap().len(), 2);
         // The last were two: the next is taken and has to wait for others, but not to be forgotten.
         queue.try_send(submission(2, 8)).unwrap();
-        assert!(incoming.next().now_or_never().is_none());
+        assert!(incoming.next(1).now_or_never().is_none());
         queue.try_send(submission(3, 8)).unwrap();
-        let batch = incoming.next().now_or_never().flatten().unwrap();
+        let batch = incoming.next(1).now_or_never().flatten().unwrap();
         assert_eq!(sequences(&batch), [2, 3]);
         // One that comes alone waits once, and then not any more.
         queue.try_send(submission(4, 8)).unwrap();
-        assert_eq!(incoming.next().await.unwrap().len(), 1);
+        assert_eq!(incoming.next(1).await.unwrap().len(), 1);
         queue.try_send(submission(5, 8)).unwrap();
-        let batch = incoming.next().now_or_never().flatten().unwrap();
+        let batch = incoming.next(1).now_or_never().flatten().unwrap();
         assert_eq!(sequences(&batch), [5]);
     }
+
+    #[tokio::test]
+    async fn as_many_as_are_wanted_are_waited_for_and_no_more_than_an_entry_holds() {
+        let (queue, submissions) = mpsc::channel(BACKLOG);
+        let mut incoming = Incoming::new(submissions);
+        for sequence in 0..3 {
+            queue.try_send(submission(sequence, 8)).unwrap();
+            assert!(incoming.next(4).now_or_never().is_none());
+            assert_eq!(incoming.len(), sequence as usize + 1);
+        }
+        queue.try_send(submission(3, 8)).unwrap();
+        let batch = incoming.next(4).now_or_never().flatten().unwrap();
+        assert_eq!(sequences(&batch), [0, 1, 2, 3]);
+        // Who gives up waiting takes what there is.
+        queue.try_send(submission(4, 8)).unwrap();
+        assert!(incoming.next(4).now_or_never().is_none());
+        let batch = incoming.next(1).now_or_never().flatten().unwrap();
+        assert_eq!(sequences(&batch), [4]);
+        // What fills an entry is not waited with.
+        queue.try_send(submission(5, MAX_BYTES)).unwrap();
+        let batch = incoming.next(4).now_or_never().flatten().unwrap();
+        assert_eq!(sequences(&batch), [5]);
+        // Nor is the end.
+        queue.try_send(submission(6, 8)).unwrap();
+        drop(queue);
+        let batch = incoming.next(4).now_or_never().flatten().unwrap();
+        assert_eq!(sequences(&batch), [6]);
+        assert!(incoming.next(4).await.is_none());
+    }
+
     #[tokio::test]
     async fn what_waited_while_the_voters_changed_is_looked_at_again() {
         let gate = gate();
