@@ -57,17 +57,30 @@ pub(crate) fn encode_frame<T: Serialize + ?Sized>(
     value: &T,
     limit: usize,
 ) -> Result<Vec<u8>, EncodeError> {
-    let mut frame = postcard::to_extend(value, Vec::from(END)).map_err(EncodeError::Unsupported)?;
-    let len = frame.len() - HEADER_LEN;
-    if len > limit {
-        return Err(EncodeError::TooLarge { len, limit });
-    }
-    if len == 0 {
-        return Err(EncodeError::Empty);
-    }
-    let header = u32::try_from(len).map_err(|_| EncodeError::TooLarge { len, limit })?;
-    frame[..HEADER_LEN].copy_from_slice(&header.to_le_bytes());
+    let mut frame = Vec::new();
+    encode_frame_onto(value, limit, &mut frame)?;
     Ok(frame)
+}
+
+/// Appends `value` as one frame, header included, refusing one larger than `limit` bytes. What was there is lost if it
+/// cannot be.
+pub(crate) fn encode_frame_onto<T: Serialize + ?Sized>(
+    value: &T,
+    limit: usize,
+    bytes: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
+    let start = bytes.len();
+    bytes.extend_from_slice(&END);
+    encode_onto(value, bytes)?;
+    let len = bytes.len() - start - HEADER_LEN;
+    let header = match u32::try_from(len) {
+        Ok(0) => Err(EncodeError::Empty),
+        Ok(header) if len <= limit => Ok(header),
+        _ => Err(EncodeError::TooLarge { len, limit }),
+    };
+    let header = header.inspect_err(|_| bytes.clear())?;
+    bytes[start..start + HEADER_LEN].copy_from_slice(&header.to_le_bytes());
+    Ok(())
 }
 
 /// Reads a frame's header: its length, or `None` for the end of the direction.

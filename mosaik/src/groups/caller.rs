@@ -24,6 +24,9 @@ use super::{
 };
 use crate::{metrics, rt, wire};
 
+/// Bytes of memory that a command takes at first, so that it seldom has to grow.
+const ROOM: usize = 128;
+
 /// What sends the commands of one call.
 #[derive(Clone)]
 pub(super) struct Caller {
@@ -160,9 +163,12 @@ fn unavailable(shared: &Shared) -> Unavailable {
 
 /// The bytes, with an encoded value behind them.
 pub(crate) fn append<T: serde::Serialize>(
-    bytes: Vec<u8>,
+    mut bytes: Vec<u8>,
     value: &T,
 ) -> Result<Vec<u8>, GroupError> {
+    if bytes.is_empty() {
+        bytes.reserve(ROOM);
+    }
     postcard::to_extend(value, bytes).map_err(|error| GroupError::Encoding(error.to_string()))
 }
 

@@ -28,6 +28,7 @@ use super::{
     machine::{Item, ItemReply},
     proposer::{Failed, Fate, MAX_ITEM},
     proto::{
+        blob::Blob,
         founding::charter::Epoch,
         log_id::LogId,
         session::{Request, SessionId, WINDOW},
@@ -117,7 +118,7 @@ impl Client {
         count: u32,
         commands: Bytes,
         sent: Arc<AtomicBool>,
-    ) -> Result<Bytes, GroupError> {
+    ) -> Result<Blob, GroupError> {
         let len = commands.len();
         if len > MAX_ITEM {
             return Err(GroupError::TooLarge {
@@ -302,7 +303,7 @@ impl Attempt {
         route: &Route,
         count: u32,
         commands: &Bytes,
-    ) -> Result<Option<Bytes>, GroupError> {
+    ) -> Result<Option<Blob>, GroupError> {
         let place = match self.place.take() {
             // What was sent under one charter means nothing under another.
             Some(place) if place.session.0 != route.epoch() => {
@@ -341,7 +342,7 @@ impl Attempt {
     }
 
     /// What became of it. `None` says that something has to be sent again.
-    fn judge(&mut self, place: Place, result: Fate) -> Result<Option<(LogId, Bytes)>, GroupError> {
+    fn judge(&mut self, place: Place, result: Fate) -> Result<Option<(LogId, Blob)>, GroupError> {
         let first = self.sends == 1;
         match result {
             Ok((at, reply)) => match reply {
@@ -537,7 +538,7 @@ mod tests {
         };
         assert_eq!(why.peer, PeerId::from_bytes([2; 32]));
         let (mut other, place) = lost();
-        let outputs = Bytes::from_static(b"!");
+        let outputs = Blob::from(&b"!"[..]);
         let outcome = other.judge(place, Ok((at, ItemReply::Applied(outputs.clone()))));
         assert_eq!(outcome.unwrap(), Some((at, outputs)));
     }

@@ -38,6 +38,8 @@ const BACKLOG: usize = 1024;
 const MAX_UNDER_WAY: usize = 8192;
 /// Bytes of the requests of one stream that are under way at once, about: 16 MiB, and one request more.
 const MAX_HELD: usize = 16 * 1024 * 1024;
+/// Bytes of memory that are kept for what is written next: 16 KiB.
+const KEPT: usize = 16 * 1024;
 /// Bytes that are written at once, about: 64 KiB.
 const WRITE: usize = 64 * 1024;
 
@@ -230,19 +232,21 @@ async fn send(
     queue: &mut mpsc::Receiver<Request>,
     waiting: &Mutex<Waiting>,
 ) -> Result<(), LinkError> {
+    let mut bytes = Vec::new();
     while let Some(first) = queue.recv().await {
         if lock(waiting).submitted.len() > 1 {
             // Those who were answered together ask again together: all that can run do so first.
             tokio::task::yield_now().await;
         }
-        let mut bytes = wire::encode_frame(&first, wire::MAX_FRAME)?;
+        wire::encode_frame_onto(&first, wire::MAX_FRAME, &mut bytes)?;
         while bytes.len() < WRITE {
             let Ok(next) = queue.try_recv() else {
                 break;
             };
-            bytes.extend(wire::encode_frame(&next, wire::MAX_FRAME)?);
+            wire::encode_frame_onto(&next, wire::MAX_FRAME, &mut bytes)?;
         }
         half.write_all(&bytes).await?;
+        emptied(&mut bytes);
     }
     Ok(())
 }
@@ -286,20 +290,22 @@ pub(crate) async fn serve(
     let mut half = tx.into_half();
     let mut under_way = FuturesUnordered::new();
     let mut held = 0;
+    let mut bytes = Vec::new();
     loop {
         tokio::select! {
             biased;
             Some((response, size)) = under_way.next() => {
                 held -= size;
-                let mut bytes = wire::encode_frame(&response, wire::MAX_FRAME)?;
+                wire::encode_frame_onto(&response, wire::MAX_FRAME, &mut bytes)?;
                 while bytes.len() < WRITE {
                     let Some(Some((next, size))) = under_way.next().now_or_never() else {
                         break;
                     };
                     held -= size;
-                    bytes.extend(wire::encode_frame(&next, wire::MAX_FRAME)?);
+                    wire::encode_frame_onto(&next, wire::MAX_FRAME, &mut bytes)?;
                 }
                 half.write_all(&bytes).await?;
+                emptied(&mut bytes);
             }
             standing = changed(&mut standings) => {
                 let response = Response::Standing(standing);
@@ -316,6 +322,12 @@ pub(crate) async fn serve(
             }
         }
     }
+}
+
+/// Makes room for what is written next, in the same memory unless that was a lot.
+fn emptied(bytes: &mut Vec<u8>) {
+    bytes.clear();
+    bytes.shrink_to(KEPT);
 }
 
 /// How the group is doing, once that has changed.

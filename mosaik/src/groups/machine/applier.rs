@@ -17,6 +17,7 @@ use super::{
 use crate::{
     groups::{
         proto::{
+            blob::Blob,
             founding::charter::{Charter, Epoch},
             log_id::LogId,
             session::{Request, Verdict},
@@ -161,6 +162,7 @@ impl Applier {
             tracing::debug!(?session, "a session expired");
         }
         self.state.imports.elapse(self.state.sessions.uptime());
+        answers.replies.reserve(entry.items.len());
         for (place, item) in (0..).zip(entry.items) {
             let reply = self.apply_item(id, place, item)?;
             let mark = self.machine.mark();
@@ -177,7 +179,7 @@ impl Applier {
         &mut self,
         id: LogId,
         place: u32,
-        item: Item,
+        item: Item<&[u8]>,
     ) -> Result<(ItemReply, Option<Request>), Interrupted> {
         let state = &mut self.state;
         let reply = match item {
@@ -199,7 +201,7 @@ impl Applier {
                 Some(reply) => reply,
                 None if self.state.sessions.is_full(request.session) => ItemReply::Ahead,
                 None => {
-                    let reply = self.apply_batch(id, place, request, count, &commands)?;
+                    let reply = self.apply_batch(id, place, request, count, commands)?;
                     return Ok((reply, Some(request)));
                 }
             },
@@ -483,11 +485,11 @@ impl Applier {
 }
 
 /// Takes out what is in `scratch`: a copy that is as large as it is, unless that takes longer than it is worth.
-fn taken(scratch: &mut Vec<u8>) -> Bytes {
+fn taken(scratch: &mut Vec<u8>) -> Blob {
     if scratch.len() > LARGE {
         return std::mem::take(scratch).into();
     }
-    let taken = Bytes::copy_from_slice(scratch);
+    let taken = scratch.as_slice().into();
     scratch.clear();
     taken
 }
@@ -507,7 +509,7 @@ impl Answers {
         mark: Option<u64>,
         scratch: &mut Vec<u8>,
         index: u64,
-    ) -> Result<Option<(Request, Bytes)>, Halt> {
+    ) -> Result<Option<(Request, Blob)>, Halt> {
         let mut encode = |reply: &ItemReply| {
             let encoded = reply.encode_onto(scratch);
             encoded.map_err(|error| Halt::malformed(index, &error))?;

@@ -1,11 +1,14 @@
 //! What stands in the log of a group: items of many clients, proposed together.
 
+use std::marker::PhantomData;
+
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::import::{Step, Taken};
 use crate::{
     groups::proto::{
+        blob::Blob,
         founding::charter::Charter,
         session::{Request, SessionId},
     },
@@ -20,9 +23,10 @@ pub(crate) const MAX_ITEMS: usize = 4096;
 /// Commands of a batch.
 pub(crate) const MAX_COMMANDS: u32 = 65_536;
 
-/// An entry of a log, encoded in the format [`ENTRY_FORMAT`].
+/// An entry of a log, encoded in the format [`ENTRY_FORMAT`]. `B` are the bytes of its commands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Entry {
+#[serde(bound(deserialize = "B: Deserialize<'de>"))]
+pub(crate) struct Entry<B = Bytes> {
     /// The leader's clock, in milliseconds since 1970; 0 if that is wrong.
     pub(crate) now: u64,
     /// For how long it has led since it said so last, in milliseconds.
@@ -31,7 +35,7 @@ pub(crate) struct Entry {
     pub(crate) check: Option<Check>,
     /// At most [`MAX_ITEMS`], applied in this order.
     #[serde(deserialize_with = "items")]
-    pub(crate) items: Vec<Item>,
+    pub(crate) items: Vec<Item<B>>,
 }
 
 /// A digest of all answers up to an entry: the same on all replicas.
@@ -45,7 +49,7 @@ pub(crate) struct Check {
 
 /// What somebody wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Item {
+pub(crate) enum Item<B = Bytes> {
     /// A client of `peer` opens a session.
     Open {
         /// The peer.
@@ -63,7 +67,7 @@ pub(crate) enum Item {
         /// How many commands, at most [`MAX_COMMANDS`].
         count: u32,
         /// They, one after the other.
-        commands: Bytes,
+        commands: B,
     },
     /// Another charter of the group was met, and one of the two lives on.
     Verdict {
@@ -89,7 +93,7 @@ pub(crate) enum ItemReply {
     /// The session is closed.
     Closed,
     /// The batch is applied, now or before: the outputs, one after the other.
-    Applied(Bytes),
+    Applied(Blob),
     /// The batch was undone and never will be applied.
     Panicked {
         /// The command's place in the batch.
@@ -139,11 +143,16 @@ impl Item {
 impl Entry {
     /// As it is proposed.
     pub(crate) fn encode(&self) -> Result<Bytes, EncodeError> {
-        wire::encode(self).map(Bytes::from)
+        let size: usize = self.items.iter().map(Item::size).sum();
+        let mut bytes = Vec::with_capacity(size_of::<Self>() + size);
+        wire::encode_onto(self, &mut bytes)?;
+        Ok(bytes.into())
     }
+}
 
-    /// What was proposed.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+impl<'a> Entry<&'a [u8]> {
+    /// What was proposed: its commands stay where they are.
+    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         wire::decode(bytes)
     }
 }
@@ -161,17 +170,22 @@ impl ItemReply {
 }
 
 /// Decodes no more items than an entry may have: an item takes more memory than its bytes.
-fn items<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Item>, D::Error> {
-    struct Items;
-    impl<'de> de::Visitor<'de> for Items {
-        type Value = Vec<Item>;
+fn items<'de, D, B>(deserializer: D) -> Result<Vec<Item<B>>, D::Error>
+where
+    D: Deserializer<'de>,
+    B: Deserialize<'de>,
+{
+    struct Items<B>(PhantomData<B>);
+    impl<'de, B: Deserialize<'de>> de::Visitor<'de> for Items<B> {
+        type Value = Vec<Item<B>>;
 
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             write!(f, "at most {MAX_ITEMS} items")
         }
 
         fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            let mut items = Vec::new();
+            let len = seq.size_hint().unwrap_or(0);
+            let mut items = Vec::with_capacity(len.min(MAX_ITEMS));
             while let Some(item) = seq.next_element()? {
                 if items.len() == MAX_ITEMS {
                     return Err(de::Error::invalid_length(MAX_ITEMS + 1, &self));
@@ -181,7 +195,7 @@ fn items<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Item>, D::Err
             Ok(items)
         }
     }
-    deserializer.deserialize_seq(Items)
+    deserializer.deserialize_seq(Items(PhantomData))
 }
 
 #[cfg(test)]
@@ -208,7 +222,10 @@ mod tests {
     #[test]
     fn items_are_bounded() {
         let most = entry(MAX_ITEMS);
-        assert_eq!(Entry::decode(&most.encode().unwrap()), Ok(most));
+        let encoded = most.encode().unwrap();
+        let decoded = Entry::decode(&encoded).unwrap();
+        assert_eq!(decoded.items.len(), MAX_ITEMS);
+        assert_eq!(wire::encode(&decoded).unwrap(), encoded);
         let more = entry(MAX_ITEMS + 1).encode().unwrap();
         assert!(Entry::decode(&more).is_err());
     }

@@ -1,5 +1,6 @@
 //! What decides in groups, free of tasks, clocks and sockets.
 
+pub(crate) mod blob;
 pub(crate) mod clock;
 pub(crate) mod compaction;
 pub(crate) mod founding;

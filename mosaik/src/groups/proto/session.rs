@@ -13,9 +13,9 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::blob::Blob;
 use crate::id::PeerId;
 
 /// Sessions that a group has at most; beyond, opening one is refused.
@@ -48,7 +48,7 @@ pub(crate) enum Verdict {
     /// Apply it, then [`Sessions::record`] the answer.
     Apply,
     /// It was applied before, with this answer.
-    Repeat(Bytes),
+    Repeat(Blob),
     /// It was applied before, and the client has the answer: a copy that came late.
     Answered,
     /// The session is not known: it has expired, or never was. Whether the command was applied before nobody
@@ -78,7 +78,7 @@ struct Session {
     used: u64,
     /// Below this the client has all answers.
     unanswered: u64,
-    answers: BTreeMap<u64, Bytes>,
+    answers: BTreeMap<u64, Blob>,
     bytes: usize,
 }
 
@@ -128,7 +128,7 @@ impl Sessions {
     }
 
     /// Keeps the answer to a command that was applied.
-    pub(crate) fn record(&mut self, request: Request, answer: Bytes) {
+    pub(crate) fn record(&mut self, request: Request, answer: Blob) {
         if let Some(session) = self.open.get_mut(&request.session) {
             session.bytes += answer.len();
             if let Some(before) = session.answers.insert(request.sequence, answer) {
@@ -166,7 +166,7 @@ impl Sessions {
     /// Whether it is what steps can have led to, as far as later steps rely on it: for one that was decoded.
     pub(crate) fn is_sound(&self) -> bool {
         let sound = |session: &Session| {
-            let bytes: usize = session.answers.values().map(Bytes::len).sum();
+            let bytes: usize = session.answers.values().map(|answer| answer.len()).sum();
             session.used <= self.uptime && session.bytes == bytes
         };
         self.open.len() <= MAX_SESSIONS && self.open.values().all(sound)
@@ -210,8 +210,8 @@ mod tests {
         }
     }
 
-    fn answer(n: u64) -> Bytes {
-        Bytes::copy_from_slice(&n.to_le_bytes())
+    fn answer(n: u64) -> Blob {
+        n.to_le_bytes()[..].into()
     }
 
     #[test]
@@ -281,7 +281,7 @@ mod tests {
             Verdict::Apply
         );
         let large = request(id, u64::MAX, 0);
-        sessions.record(large, Bytes::from(vec![0; WINDOW_BYTES]));
+        sessions.record(large, vec![0; WINDOW_BYTES].into());
         assert!(sessions.is_full(id));
         sessions.record(large, answer(0));
         assert!(!sessions.is_full(id));
