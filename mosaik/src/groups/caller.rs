@@ -166,7 +166,7 @@ pub(crate) fn append<T: serde::Serialize>(
     mut bytes: Vec<u8>,
     value: &T,
 ) -> Result<Vec<u8>, GroupError> {
-    if bytes.is_empty() {
+    if bytes.capacity() < ROOM {
         bytes.reserve(ROOM);
     }
     postcard::to_extend(value, bytes).map_err(|error| GroupError::Encoding(error.to_string()))

@@ -134,7 +134,7 @@ struct Incoming {
     held: Vec<Submission>,
     /// Their bytes.
     bytes: usize,
-    /// What there was no room for behind them.
+    /// What there was no room for behind them, until they are taken.
     carried: Option<Submission>,
     /// Whether others are likely to come with the first.
     crowded: bool,
@@ -153,7 +153,7 @@ impl Incoming {
 
     /// How many are there.
     fn len(&self) -> usize {
-        self.held.len() + usize::from(self.carried.is_some()) + self.submissions.len()
+        self.held.len() + self.submissions.len()
     }
 
     /// Waits until so many are there, one at least, or as many as an entry holds; what there is then, and `None`
@@ -250,7 +250,7 @@ impl Gathering {
             let Some(batch) = batch else {
                 break;
             };
-            batching.proposed();
+            batching.proposed(batch.len(), rt::now());
             under_way.push(self.propose(batch).await);
             patient_until = rt::now() + PATIENCE;
         }

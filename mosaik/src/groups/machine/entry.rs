@@ -146,6 +146,8 @@ impl Entry {
         let size: usize = self.items.iter().map(Item::size).sum();
         let mut bytes = Vec::with_capacity(size_of::<Self>() + size);
         wire::encode_onto(self, &mut bytes)?;
+        // It is kept for as long as the log is.
+        bytes.shrink_to_fit();
         Ok(bytes.into())
     }
 }
