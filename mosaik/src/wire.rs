@@ -178,6 +178,17 @@ mod tests {
         assert_eq!(encode_frame(&(), 8), Err(EncodeError::Empty));
     }
 
+    #[test]
+    fn frames_follow_one_another_and_none_is_half_there() {
+        let mut frames = encode_frame("first", 8).unwrap();
+        encode_frame_onto("other", 8, &mut frames).unwrap();
+        let apart = [encode_frame("first", 8), encode_frame("other", 8)];
+        assert_eq!(frames, apart.map(Result::unwrap).concat());
+        let refused = encode_frame_onto("too large", 8, &mut frames);
+        assert_eq!(refused, Err(EncodeError::TooLarge { len: 10, limit: 8 }));
+        assert!(frames.is_empty());
+    }
+
     proptest! {
         #[test]
         fn no_bytes_panic_the_decoder(bytes: Vec<u8>) {

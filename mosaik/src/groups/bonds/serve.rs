@@ -161,7 +161,7 @@ async fn send(tx: &mut SendHalf, mut messages: mpsc::Receiver<Control>) -> Resul
     let mut frames = Vec::new();
     while messages.recv_many(&mut batch, MAX_BATCH).await > 0 {
         for message in batch.drain(..) {
-            frames.extend(wire::encode_frame(&message, MAX_CONTROL)?);
+            wire::encode_frame_onto(&message, MAX_CONTROL, &mut frames)?;
         }
         tx.write_all(&frames).await?;
         frames.clear();

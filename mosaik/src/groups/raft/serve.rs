@@ -42,7 +42,7 @@ use crate::{
     id::{GroupId, MemberId},
     rt,
     transport::{CloseCode, Link, LinkError, LinkReceiver, RecvHalf, SendHalf},
-    wire::{END, MAX_FRAME, encode_frame},
+    wire::{END, MAX_FRAME, encode_frame, encode_frame_onto},
 };
 
 /// How often in a lease a follower that works on entries says that it does, while its disk takes its time.
@@ -296,8 +296,8 @@ impl<'s> Entries<'s> {
         while let Some(answer) = next {
             let answer = answer.ok_or(ServeError::Stopped)?.map_err(stopped)?;
             self.bytes -= self.waiting.pop_front().unwrap_or(0);
-            let frame = encode_frame(&say(&answer), ANSWER_FRAME);
-            frames.extend(frame.map_err(LinkError::from)?);
+            let framed = encode_frame_onto(&say(&answer), ANSWER_FRAME, &mut frames);
+            framed.map_err(LinkError::from)?;
             if answer.is_err() {
                 // openraft answers nothing that follows an error.
                 self.waiting.clear();
