@@ -57,8 +57,10 @@ impl Batching {
         let tried = self.tried.take().filter(|_| items > 0);
         if let Some(tried) = tried {
             let took = now.duration_since(tried.proposed);
-            // Two halves that take turns lose nothing by a wait as long as a round, and little by one somewhat longer.
-            let long = tried.waited > took * 3 / 2;
+            // Two halves that take turns lose nothing by a wait as long as a round. A longer one pays where an entry costs
+            // more than what is in it, so the bound only has to leave commands at a steady rate to the other judgement:
+            // of all that come in a wait and a round, more than a quarter come in the round.
+            let long = tried.waited > took * 2;
             if long || tried.missed(there) {
                 self.punish();
             } else {
