@@ -33,9 +33,12 @@ use crate::{
         storage::Op,
     },
     id::MemberId,
-    rt::{self, Tasks, watch},
+    rt::{self, Instant, Tasks, watch},
     transport::{RecvHalf, SendHalf},
 };
+
+/// How often at most entries that were applied are a reason to look around: as often as Raft's positions are.
+const BUSY_PACE: Duration = Duration::from_millis(10);
 
 /// A replica that runs here.
 pub(in crate::groups) struct Running {
@@ -50,6 +53,8 @@ pub(in crate::groups) struct Running {
     rest: Rest,
     watch: Watch,
     awake: Option<watch::Receiver<bool>>,
+    /// When that entries were applied is news again.
+    look_again: Instant,
 }
 
 impl Running {
@@ -116,7 +121,8 @@ impl Running {
         }
     }
 
-    /// Waits for something new; for ever if nothing runs.
+    /// Waits for something new; for ever if nothing runs. That entries were applied is news once in [`BUSY_PACE`], as a
+    /// busy group always has some.
     pub(super) async fn news(running: Option<&mut Self>) {
         let Some(running) = running else {
             return pending().await;
@@ -134,12 +140,16 @@ impl Running {
                 None => pending().await,
             }
         };
+        let applied = async {
+            rt::sleep_until(running.look_again).await;
+            running.progress.changed().await
+        };
         tokio::select! {
             biased;
             true = raft => {}
             true = awake => {}
             Ok(()) = running.followed.changed() => {}
-            Ok(()) = running.progress.changed() => {}
+            Ok(()) = applied => running.look_again = rt::now() + BUSY_PACE,
             else => pending().await,
         }
     }
@@ -332,6 +342,7 @@ impl Driver {
             rest: Rest::new(self.parts.settled.options.quiesce_after, timing),
             watch: Watch::new(),
             awake,
+            look_again: rt::now(),
         });
         self.seats.reset();
         self.versions.reset();
@@ -455,7 +466,7 @@ impl Lines for FrontLines {
         self.front.bond(&to)?.line.connection.rtt()
     }
 
-    fn heard(&self, from: MemberId) -> Option<rt::Instant> {
+    fn heard(&self, from: MemberId) -> Option<Instant> {
         Some(self.front.bond(&from)?.line.heard())
     }
 }
