@@ -1,21 +1,14 @@
 //! Calls of a group, whether this node holds a replica or not.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::FutureExt as _;
 use serde::de::DeserializeOwned;
 
 use super::{
     client::Client,
     error::{GroupError, Refusal, Unavailable},
+    execution::Execution,
     machine::{MAX_COMMANDS, StateMachine},
     pending::Pending,
     remote::{Connected, Unanswered},
@@ -94,19 +87,17 @@ impl Caller {
             timeout,
             connected,
         } = self;
-        let sent = Arc::new(AtomicBool::new(false));
-        let executing = Client::execute(shared.clone(), count, commands, sent.clone());
-        let mut executing = async move {
-            let _connected = connected;
-            finish(&executing.await?)
-        }
-        .boxed();
+        let mut execution = Execution::new(shared.clone(), count, commands)?;
         let began = rt::now();
-        let executed = rt::timeout(timeout, &mut executing).await;
+        let executed = rt::timeout(timeout, execution.outcome()).await;
         metrics::command_ended(began.elapsed());
         match executed {
-            Ok(result) => result,
-            Err(_) if sent.load(Ordering::Relaxed) => {
+            Ok(outputs) => finish(&outputs?),
+            Err(_) if execution.is_sent() => {
+                let executing = async move {
+                    let _connected = connected;
+                    finish(&execution.outcome().await?)
+                };
                 let pending = Pending::new(executing, timeout, shared.tasks());
                 Err(GroupError::Timeout(pending))
             }

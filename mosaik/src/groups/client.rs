@@ -3,18 +3,11 @@
 //! The handles of a group share one session. Each call sends its command itself, and again with the same
 //! session and sequence whenever the way to the leader breaks, until there is an answer; dropping the call
 //! ends that, and counts as if it had been answered.
-//!
-//! A call lives on the heap, since it may have to go on behind the back of who gave it up. What is seldom waited
-//! for is kept out of it, in futures of its own that are made when they are wanted: a call of several KiB would cost
-//! more than all else that a command does here.
 
 use std::{
     collections::BTreeSet,
     future::pending,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -24,13 +17,11 @@ use tokio::sync::{Mutex as Turn, Semaphore, SemaphorePermit, oneshot};
 use tracing::debug;
 
 use super::{
-    error::{GroupError, Refusal, Unavailable},
+    error::{GroupError, Unavailable},
     machine::{Item, ItemReply},
-    proposer::{Failed, Fate, MAX_ITEM},
+    proposer::MAX_ITEM,
     proto::{
-        blob::Blob,
         founding::charter::Epoch,
-        log_id::LogId,
         session::{Request, SessionId, WINDOW},
     },
     remote::{Answer, Unanswered},
@@ -38,10 +29,7 @@ use super::{
     shared::{Ended, Shared},
     status::GroupStatus,
 };
-use crate::{
-    id::PeerId,
-    rt::{self, lock, watch},
-};
+use crate::rt::{self, lock, watch};
 
 /// Commands of this node that are under way at once; more wait to be sent.
 const MAX_UNDER_WAY: usize = 2048;
@@ -82,14 +70,20 @@ impl Default for Client {
 
 /// A place in the session; given back when it is dropped.
 #[derive(Debug)]
-struct Place {
+pub(super) struct Place {
     shared: Arc<Shared>,
     session: (Epoch, SessionId),
     sequence: u64,
 }
 
 impl Place {
-    fn request(&self) -> Request {
+    /// The charter under which the session was opened.
+    pub(super) fn epoch(&self) -> Epoch {
+        self.session.0
+    }
+
+    /// What tells what is sent from here apart.
+    pub(super) fn request(&self) -> Request {
         let session = lock(&self.shared.client().session);
         let current = session.id == Some(self.session);
         let lowest = session.unanswered.first().copied().filter(|_| current);
@@ -98,6 +92,11 @@ impl Place {
             sequence: self.sequence,
             unanswered: lowest.unwrap_or(self.sequence).min(self.sequence),
         }
+    }
+
+    /// The group does not know the session.
+    pub(super) fn forget(self) {
+        self.shared.client().forget(self.session);
     }
 }
 
@@ -111,53 +110,20 @@ impl Drop for Place {
 }
 
 impl Client {
-    /// Applies `count` commands, as one entry and all together. Returns their outputs, which this replica has
-    /// applied by then. `sent` tells whether it may have been applied, should this be dropped.
-    pub(crate) async fn execute(
-        shared: Arc<Shared>,
-        count: u32,
-        commands: Bytes,
-        sent: Arc<AtomicBool>,
-    ) -> Result<Blob, GroupError> {
-        let len = commands.len();
-        if len > MAX_ITEM {
-            return Err(GroupError::TooLarge {
-                len,
-                limit: MAX_ITEM,
-                unit: "bytes",
-            });
-        }
-        let client = shared.client();
-        let kib = u32::try_from(len.div_ceil(1024))
-            .unwrap_or(MAX_KIB)
-            .clamp(1, MAX_KIB);
-        let _place = acquire(&shared, &client.under_way, 1).await?;
-        let _room = acquire(&shared, &client.kib, kib).await?;
-        let mut attempt = Attempt {
-            shared: shared.clone(),
-            place: None,
-            sends: 0,
-            sent,
-            unsupported: None,
-        };
-        let mut routes = shared.routes();
-        loop {
-            let route = match known(&mut routes) {
-                Some(route) => route,
-                // What was sent may be applied, whatever becomes of the log here.
-                None if attempt.sent.load(Ordering::Relaxed) => {
-                    usable(&shared, &mut routes).boxed().await?
-                }
-                None => {
-                    let route = usable(&shared, &mut routes);
-                    unless_shut(&shared, route).boxed().await??
-                }
-            };
-            match attempt.run(&route, count, &commands).await? {
-                Some(outputs) => return Ok(outputs),
-                None => pause(&mut routes).boxed().await,
-            }
-        }
+    /// Waits until there is room for so many bytes of commands, unless the log here cannot be opened, or this client is
+    /// refused.
+    pub(super) async fn let_in(&self, shared: &Shared, bytes: usize) -> Result<(), GroupError> {
+        let place = acquire(shared, &self.under_way, 1).await?;
+        let room = acquire(shared, &self.kib, kib(bytes)).await?;
+        place.forget();
+        room.forget();
+        Ok(())
+    }
+
+    /// They are under way no longer.
+    pub(super) fn let_out(&self, bytes: usize) {
+        self.under_way.add_permits(1);
+        self.kib.add_permits(kib(bytes) as usize);
     }
 
     /// Waits until this replica may answer a query that is asked now.
@@ -225,7 +191,10 @@ impl Client {
     }
 
     /// A place in the session, which is opened if there is none. `None` if the leader did not open one.
-    async fn place(shared: &Arc<Shared>, route: &Route) -> Result<Option<Place>, GroupError> {
+    pub(super) async fn place(
+        shared: &Arc<Shared>,
+        route: &Route,
+    ) -> Result<Option<Place>, GroupError> {
         match shared.client().allocate(shared, route.epoch()) {
             Some(place) => Ok(Some(place)),
             None => Self::open(shared, route).boxed().await,
@@ -267,6 +236,18 @@ impl Client {
         }
     }
 
+    /// A place in a session that was opened.
+    #[cfg(test)]
+    pub(super) fn opened(
+        &self,
+        shared: &Arc<Shared>,
+        epoch: Epoch,
+        id: SessionId,
+    ) -> Option<Place> {
+        lock(&self.session).id = Some((epoch, id));
+        self.allocate(shared, epoch)
+    }
+
     fn allocate(&self, shared: &Arc<Shared>, epoch: Epoch) -> Option<Place> {
         let mut session = lock(&self.session);
         let (known, id) = session.id.filter(|(known, _)| *known == epoch)?;
@@ -286,112 +267,6 @@ impl Client {
     }
 }
 
-/// A command on its way.
-struct Attempt {
-    shared: Arc<Shared>,
-    place: Option<Place>,
-    sends: u64,
-    sent: Arc<AtomicBool>,
-    /// The command that a voter does not know, by what a later leader said, and the voter.
-    unsupported: Option<Box<(u64, PeerId)>>,
-}
-
-impl Attempt {
-    /// Sends the command once. `None` says that it has to be sent again.
-    async fn run(
-        &mut self,
-        route: &Route,
-        count: u32,
-        commands: &Bytes,
-    ) -> Result<Option<Blob>, GroupError> {
-        let place = match self.place.take() {
-            // What was sent under one charter means nothing under another.
-            Some(place) if place.session.0 != route.epoch() => {
-                return Err(GroupError::SessionExpired);
-            }
-            Some(place) => place,
-            None => match Client::place(&self.shared, route).await? {
-                Some(place) => place,
-                None => return Ok(None),
-            },
-        };
-        let item = self.item(&place, count, commands);
-        let result = route.submit(item).await;
-        match self.judge(place, result)? {
-            Some((at, outputs)) => {
-                self.shared.progress().reach(at.index).await;
-                Ok(Some(outputs))
-            }
-            None => Ok(None),
-        }
-    }
-
-    /// What is to be sent.
-    fn item(&mut self, place: &Place, count: u32, commands: &Bytes) -> Item {
-        let request = place.request();
-        self.sends += 1;
-        self.sent.store(true, Ordering::Relaxed);
-        if self.unsupported.is_some() {
-            return Item::Withdraw { request };
-        }
-        Item::Commands {
-            request,
-            count,
-            commands: commands.clone(),
-        }
-    }
-
-    /// What became of it. `None` says that something has to be sent again.
-    fn judge(&mut self, place: Place, result: Fate) -> Result<Option<(LogId, Blob)>, GroupError> {
-        let first = self.sends == 1;
-        match result {
-            Ok((at, reply)) => match reply {
-                ItemReply::Applied(outputs) => return Ok(Some((at, outputs))),
-                ItemReply::Panicked { command, message } => {
-                    return Err(GroupError::Panicked { command, message });
-                }
-                ItemReply::Superseded => return Err(GroupError::Superseded),
-                ItemReply::Expired => {
-                    self.shared.client().forget(place.session);
-                    if !first {
-                        return Err(GroupError::SessionExpired);
-                    }
-                    // It was sent once and not applied then: a new session may try.
-                    self.unsend();
-                    return Ok(None);
-                }
-                ItemReply::Answered => return Err(GroupError::SessionExpired),
-                ItemReply::Withdrawn if let Some(lacks) = self.unsupported.take() => {
-                    return Err(self.shared.unsupported(lacks.0, lacks.1));
-                }
-                reply => debug!(?reply, "a command has to be sent again"),
-            },
-            Err(Failed::Malformed) if first => return Err(GroupError::Refused(Refusal::Machine)),
-            Err(Failed::Unsupported { command, peer }) if first => {
-                return Err(self.shared.unsupported(command, peer));
-            }
-            // It was sent before, and may have been applied then: the log decides.
-            Err(Failed::Unsupported { command, peer }) => {
-                debug!("a command is withdrawn");
-                self.unsupported = Some(Box::new((command, peer)));
-            }
-            Err(failed @ (Failed::NotLeader { .. } | Failed::Busy)) if first => {
-                debug!(?failed, "a command is sent again");
-                self.unsend();
-            }
-            Err(failed) => debug!(?failed, "a command is sent again"),
-        }
-        self.place = Some(place);
-        Ok(None)
-    }
-
-    /// What was sent was not applied, and never will be.
-    fn unsend(&mut self) {
-        self.sends = 0;
-        self.sent.store(false, Ordering::Relaxed);
-    }
-}
-
 /// Waits for room, unless the log here cannot be opened, or this client is refused.
 async fn acquire<'a>(
     shared: &Shared,
@@ -405,8 +280,14 @@ async fn acquire<'a>(
     acquired.boxed().await?.map_err(|_| GroupError::Closed)
 }
 
+/// So many bytes of commands in kibibytes, all of which there are at most.
+fn kib(bytes: usize) -> u32 {
+    let kib = u32::try_from(bytes.div_ceil(1024));
+    kib.unwrap_or(MAX_KIB).clamp(1, MAX_KIB)
+}
+
 /// The way to the leader, if there is one now.
-fn known(routes: &mut watch::Receiver<Result<Option<Route>, Ended>>) -> Option<Route> {
+pub(super) fn known(routes: &mut watch::Receiver<Result<Option<Route>, Ended>>) -> Option<Route> {
     match &*routes.borrow_and_update() {
         Ok(Some(route)) => Some(route.clone()),
         Ok(None) | Err(_) => None,
@@ -414,7 +295,7 @@ fn known(routes: &mut watch::Receiver<Result<Option<Route>, Ended>>) -> Option<R
 }
 
 /// The way to the leader, once there is one.
-async fn usable(
+pub(super) async fn usable(
     shared: &Shared,
     routes: &mut watch::Receiver<Result<Option<Route>, Ended>>,
 ) -> Result<Route, GroupError> {
@@ -428,7 +309,7 @@ async fn usable(
 
 /// Waits for something, unless the log here cannot be opened, or this client is refused. What is there already costs
 /// nothing.
-async fn unless_shut<T>(
+pub(super) async fn unless_shut<T>(
     shared: &Shared,
     awaited: impl Future<Output = T>,
 ) -> Result<T, GroupError> {
@@ -459,7 +340,7 @@ async fn unless_shut<T>(
 }
 
 /// Waits for another way, or a moment.
-async fn pause(routes: &mut watch::Receiver<Result<Option<Route>, Ended>>) {
+pub(super) async fn pause(routes: &mut watch::Receiver<Result<Option<Route>, Ended>>) {
     // Either is a reason to try again.
     drop(rt::timeout(rt::jitter(RETRY), routes.changed()).await);
 }
@@ -467,89 +348,18 @@ async fn pause(routes: &mut watch::Receiver<Result<Option<Route>, Ended>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rt::Tasks;
+    use crate::{id::PeerId, rt::Tasks};
 
     #[tokio::test]
-    async fn what_is_superseded_takes_no_commands_and_can_be_read() {
+    async fn what_is_superseded_can_be_read() {
         let tasks = Tasks::new(tracing::Span::none());
         let shared = Shared::new("g", PeerId::from_bytes([1; 32]), Vec::new(), &tasks);
         shared.end(Ended::Superseded);
         let read = Client::read(&shared).now_or_never();
         assert!(matches!(read, Some(Ok(()))), "{read:?}");
-        let sent = Arc::new(AtomicBool::new(false));
-        let executed = Client::execute(shared.clone(), 1, Bytes::new(), sent).now_or_never();
-        assert!(
-            matches!(executed, Some(Err(GroupError::Superseded))),
-            "{executed:?}"
-        );
         // Nothing drives it any more that would keep the state.
         shared.end(Ended::Closed);
         let read = Client::read(&shared).now_or_never();
         assert!(matches!(read, Some(Err(GroupError::Closed))), "{read:?}");
-    }
-
-    /// A command on its way to a group in which this client has a session.
-    fn attempt(tasks: &Tasks) -> (Attempt, Place) {
-        let shared = Shared::new("g", PeerId::from_bytes([1; 32]), Vec::new(), tasks);
-        let epoch = Epoch::from_bytes([1; 16]);
-        lock(&shared.client().session).id = Some((epoch, SessionId(1)));
-        let place = shared.client().allocate(&shared, epoch).unwrap();
-        let attempt = Attempt {
-            shared,
-            place: None,
-            sends: 0,
-            sent: Arc::default(),
-            unsupported: None,
-        };
-        (attempt, place)
-    }
-
-    #[tokio::test]
-    async fn what_is_not_supported_any_more_is_withdrawn_if_it_was_sent_before() {
-        let tasks = Tasks::new(tracing::Span::none());
-        let unsupported = || Failed::Unsupported {
-            command: 7,
-            peer: PeerId::from_bytes([2; 32]),
-        };
-        let at = LogId { term: 1, index: 9 };
-        let (mut first, place) = attempt(&tasks);
-        drop(first.item(&place, 1, &Bytes::new()));
-        let refused = first.judge(place, Err(unsupported()));
-        assert!(matches!(refused, Err(GroupError::Unsupported(_))));
-
-        // Lost on the way, then refused by another leader: whether the first was applied the log says.
-        let lost = || {
-            let (mut attempt, mut place) = attempt(&tasks);
-            for failed in [Failed::Unknown, unsupported(), Failed::Unknown] {
-                drop(attempt.item(&place, 1, &Bytes::new()));
-                assert!(attempt.judge(place, Err(failed)).unwrap().is_none());
-                place = attempt.place.take().unwrap();
-            }
-            let item = attempt.item(&place, 1, &Bytes::new());
-            let request = place.request();
-            assert_eq!(item, Item::Withdraw { request });
-            assert!(attempt.sent.load(Ordering::Relaxed));
-            (attempt, place)
-        };
-        let (mut one, place) = lost();
-        let outcome = one.judge(place, Ok((at, ItemReply::Withdrawn)));
-        let Err(GroupError::Unsupported(why)) = outcome else {
-            panic!("{outcome:?}");
-        };
-        assert_eq!(why.peer, PeerId::from_bytes([2; 32]));
-        let (mut other, place) = lost();
-        let outputs = Blob::from(&b"!"[..]);
-        let outcome = other.judge(place, Ok((at, ItemReply::Applied(outputs.clone()))));
-        assert_eq!(outcome.unwrap(), Some((at, outputs)));
-    }
-
-    #[tokio::test]
-    async fn a_call_is_small() {
-        let tasks = Tasks::new(tracing::Span::none());
-        let shared = Shared::new("g", PeerId::from_bytes([1; 32]), Vec::new(), &tasks);
-        let call = Client::execute(shared, 1, Bytes::new(), Arc::default());
-        // With what is put around it, less than the 1032 bytes up to which glibc allocates without a search.
-        let size = size_of_val(&call);
-        assert!(size <= 896, "{size} bytes");
     }
 }

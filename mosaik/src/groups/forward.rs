@@ -21,7 +21,7 @@ use tracing::debug;
 
 use super::{
     machine::Item,
-    proposer::{Failed, Fate},
+    proposer::{Failed, Fate, UnderWay},
     reads::Found,
     remote::{Answered, Standing, Standings},
     replica::Replica,
@@ -151,26 +151,31 @@ impl Forwarding {
 
     /// Asks the leader to apply an item.
     pub(crate) async fn submit(&self, item: Item) -> Fate {
-        self.ask(
+        self.send(item).await?.await
+    }
+
+    /// The same, once it waits to be sent. Dropped before that, it is not sent.
+    pub(crate) async fn send(&self, item: Item) -> Result<UnderWay, Failed> {
+        let asked = self.ask(
             |waiting| &mut waiting.submitted,
             |id| Request::Submit { id, item },
-        )
-        .await
+        );
+        Ok(asked.await?.into())
     }
 
     /// Asks the leader how far the log has to be applied for a query that is asked now.
     pub(crate) async fn read(&self) -> Found {
-        self.ask(|waiting| &mut waiting.reads, |id| Request::Read { id })
-            .await
+        let asked = self.ask(|waiting| &mut waiting.reads, |id| Request::Read { id });
+        asked.await?.await.unwrap_or(Err(Failed::Unknown))
     }
 
     /// Asks a member to answer a query.
     pub(crate) async fn query(&self, query: Bytes) -> Answered {
-        self.ask(
+        let asked = self.ask(
             |waiting| &mut waiting.queries,
             |id| Request::Query { id, query },
-        )
-        .await
+        );
+        asked.await?.await.unwrap_or(Err(Failed::Unknown))
     }
 
     /// Whether nobody waits for an answer.
@@ -179,12 +184,12 @@ impl Forwarding {
         waiting.submitted.is_empty() && waiting.queries.is_empty()
     }
 
-    /// Sends a request, and waits for its answer among those of its kind.
+    /// Sends a request, whose answer is told among those of its kind.
     async fn ask<T>(
         &self,
         kind: impl Fn(&mut Waiting) -> &mut Awaited<T>,
         request: impl FnOnce(u64) -> Request,
-    ) -> Result<T, Failed> {
+    ) -> Result<oneshot::Receiver<Result<T, Failed>>, Failed> {
         let (reply, told) = oneshot::channel();
         const UNSENT: Failed = Failed::NotLeader { leader: None };
         // Room first: whoever gives the call up while it waits for that has not asked.
@@ -207,7 +212,7 @@ impl Forwarding {
             id
         };
         room.send(request(id));
-        told.await.unwrap_or(Err(Failed::Unknown))
+        Ok(told)
     }
 }
 

@@ -30,6 +30,7 @@ mod declared;
 mod driver;
 mod error;
 mod event;
+mod execution;
 mod follow;
 mod forward;
 mod front;

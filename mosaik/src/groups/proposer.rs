@@ -6,9 +6,16 @@
 //! much as a hundred commands in it do, so that few large ones are faster than many small ones even to whoever waits.
 //! After J. Nagle, *Congestion Control in IP/TCP Internetworks* (RFC 896).
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
-use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::{
     mpsc::{self, error::TrySendError},
     oneshot,
@@ -72,6 +79,40 @@ pub(crate) type Fate = Result<(LogId, ItemReply), Failed>;
 
 /// Where an item's fate is told.
 pub(crate) type Told = oneshot::Receiver<Fate>;
+
+/// An item that was handed over, until its fate is told.
+pub(crate) enum UnderWay {
+    /// To a proposer, here or on another member.
+    Proposed(Told),
+    /// To a member that passes it on.
+    Passed(BoxFuture<'static, Fate>),
+}
+
+impl Future for UnderWay {
+    type Output = Fate;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fate> {
+        match &mut *self {
+            Self::Proposed(told) => {
+                let told = ready!(told.poll_unpin(cx));
+                Poll::Ready(told.unwrap_or(Err(Failed::Unknown)))
+            }
+            Self::Passed(fate) => fate.poll_unpin(cx),
+        }
+    }
+}
+
+impl From<Told> for UnderWay {
+    fn from(told: Told) -> Self {
+        Self::Proposed(told)
+    }
+}
+
+impl fmt::Debug for UnderWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnderWay").finish_non_exhaustive()
+    }
+}
 
 #[derive(Debug)]
 struct Submission {

@@ -8,7 +8,7 @@ use super::{
     gate::{Admitted, Gate},
     machine::{Item, Machine, QueryError, RestoreError, Store, Used},
     progress::Progress,
-    proposer::{Failed, Fate, Proposer, refused},
+    proposer::{Failed, Fate, Proposer, UnderWay, refused},
     proto::{founding::charter::Epoch, session::SessionId},
     raft::{Applied, ChangeError, MachineStatus, Node, ReadError},
     reads::{Found, Reads},
@@ -141,9 +141,14 @@ impl Replica {
 
     /// Proposes an item of this member, if it leads and all voters know the commands.
     pub(crate) async fn submit(&self, item: Item) -> Fate {
+        self.send(item).await?.await
+    }
+
+    /// The same, once it is handed over.
+    pub(crate) async fn send(&self, item: Item) -> Result<UnderWay, Failed> {
         let (raft, item) = self.admit(item, Gate::admit_known)?;
         let told = raft.proposer.submit(item).await?;
-        told.await.unwrap_or(Err(Failed::Unknown))
+        Ok(told.into())
     }
 
     /// Proposes an item of another member, or of a client that it serves, if it can be applied at all.
@@ -152,8 +157,7 @@ impl Replica {
             Item::Verdict { .. } => Err(Failed::Malformed),
             _ => {
                 let (raft, item) = self.admit(item, Gate::admit)?;
-                let told = raft.proposer.submit(item).await?;
-                told.await.unwrap_or(Err(Failed::Unknown))
+                UnderWay::from(raft.proposer.submit(item).await?).await
             }
         }
     }

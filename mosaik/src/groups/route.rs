@@ -11,7 +11,7 @@ use super::{
     forward::Forwarding,
     front::Front,
     machine::Item,
-    proposer::{Failed, Fate},
+    proposer::{Failed, Fate, UnderWay},
     proto::founding::charter::Epoch,
     reads::Found,
     remote::{Answered, Remote},
@@ -89,10 +89,15 @@ impl Route {
 
     /// Asks the leader to apply an item.
     pub(crate) async fn submit(&self, item: Item) -> Fate {
+        self.send(item).await?.await
+    }
+
+    /// The same, once it is handed over. Dropped before that, it was not.
+    pub(crate) async fn send(&self, item: Item) -> Result<UnderWay, Failed> {
         match self {
-            Self::Here(replica) => replica.submit(item).await,
-            Self::There(there) => there.forwarding().await?.submit(item).await,
-            Self::Remote(remote) => remote.submit(item).await,
+            Self::Here(replica) => replica.send(item).await,
+            Self::There(there) => there.forwarding().await?.send(item).await,
+            Self::Remote(remote) => Ok(UnderWay::Passed(remote.submit(item))),
         }
     }
 

@@ -74,14 +74,15 @@ impl Remote {
     }
 
     /// Has an item applied. How far the log is known to be applied then counts as the client's progress.
-    pub(crate) fn submit(&self, item: Item) -> BoxFuture<'_, Fate> {
+    pub(crate) fn submit(self: &Arc<Self>, item: Item) -> BoxFuture<'static, Fate> {
+        let remote = self.clone();
         async move {
-            let fate = match &self.way {
+            let fate = match &remote.way {
                 Way::Here(gateway) => gateway.submit(item).await,
                 Way::There(forwarding) => forwarding.submit(item).await,
             };
             if let Ok((at, _)) = &fate {
-                self.progress.advance(at.index);
+                remote.progress.advance(at.index);
             }
             fate
         }
