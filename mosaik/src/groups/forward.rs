@@ -1,17 +1,16 @@
 //! Commands and queries on their way to the leader from members that do not lead, and to any member from clients.
 //!
-//! One stream for all requests of a member or client: each carries a number, and is answered as soon as its answer is
-//! known. When the stream breaks, whoever waits is told so and sends the command again elsewhere, with the session
+//! One stream for all requests of a member or client: each carries a number, and is [answered](super::answering) as soon
+//! as its answer is known. When the stream breaks, whoever waits is told so and sends the command again elsewhere, with the session
 //! and sequence that it has.
 
 use std::{
     collections::BTreeMap,
-    future::pending,
     sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
-use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{
     mpsc::{self, error::TrySendError},
@@ -23,8 +22,7 @@ use super::{
     machine::Item,
     proposer::{Failed, Fate, UnderWay},
     reads::Found,
-    remote::{Answered, Standing, Standings},
-    replica::Replica,
+    remote::{Answered, Standing},
 };
 use crate::{
     rt::{Tasks, lock, watch},
@@ -34,14 +32,10 @@ use crate::{
 
 /// Requests that wait to be sent; more wait to be let in.
 const BACKLOG: usize = 1024;
-/// Requests of one stream that are under way at once.
-const MAX_UNDER_WAY: usize = 8192;
-/// Bytes of the requests of one stream that are under way at once, about: 16 MiB, and one request more.
-const MAX_HELD: usize = 16 * 1024 * 1024;
 /// Bytes of memory that are kept for what is written next: 16 KiB.
 const KEPT: usize = 16 * 1024;
 /// Bytes that are written at once, about: 64 KiB.
-const WRITE: usize = 64 * 1024;
+pub(super) const WRITE: usize = 64 * 1024;
 
 /// What is asked: of a leader by other members, and of any member by clients.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,7 +50,7 @@ pub(crate) enum Request {
 
 impl Request {
     /// How many bytes it holds, about.
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         match self {
             Self::Submit {
                 item: Item::Commands { commands, .. },
@@ -89,12 +83,6 @@ pub(crate) enum Response {
     },
     /// How the group is doing; to clients, without being asked.
     Standing(Standing),
-}
-
-/// What answers the requests of a stream.
-pub(crate) trait Serve: Send + Sync + 'static {
-    /// Answers a request.
-    fn answer(self: Arc<Self>, request: Request) -> BoxFuture<'static, Response>;
 }
 
 /// The way to a member that answers. Clones share it.
@@ -285,87 +273,8 @@ async fn receive(
     Ok(())
 }
 
-/// Answers the requests of a stream, and says how the group is doing whenever that changes.
-pub(crate) async fn serve(
-    service: &Arc<impl Serve>,
-    halves: Halves,
-    mut standings: Option<Standings>,
-) -> Result<(), LinkError> {
-    let Link { tx, mut rx } = Link::<Response, Request>::resume(halves, wire::MAX_FRAME);
-    let mut half = tx.into_half();
-    let mut under_way = FuturesUnordered::new();
-    let mut held = 0;
-    let mut bytes = Vec::new();
-    loop {
-        tokio::select! {
-            biased;
-            Some((response, size)) = under_way.next() => {
-                held -= size;
-                wire::encode_frame_onto(&response, wire::MAX_FRAME, &mut bytes)?;
-                while bytes.len() < WRITE {
-                    let Some(Some((next, size))) = under_way.next().now_or_never() else {
-                        break;
-                    };
-                    held -= size;
-                    wire::encode_frame_onto(&next, wire::MAX_FRAME, &mut bytes)?;
-                }
-                half.write_all(&bytes).await?;
-                emptied(&mut bytes);
-            }
-            standing = changed(&mut standings) => {
-                let response = Response::Standing(standing);
-                half.write_all(&wire::encode_frame(&response, wire::MAX_FRAME)?).await?;
-            }
-            request = rx.recv(), if under_way.len() < MAX_UNDER_WAY && held < MAX_HELD => {
-                let Some(request) = request? else {
-                    return Ok(());
-                };
-                let size = request.size();
-                held += size;
-                let answer = service.clone().answer(request);
-                under_way.push(answer.map(move |response| (response, size)));
-            }
-        }
-    }
-}
-
 /// Makes room for what is written next, in the same memory unless that was a lot.
-fn emptied(bytes: &mut Vec<u8>) {
+pub(super) fn emptied(bytes: &mut Vec<u8>) {
     bytes.clear();
     bytes.shrink_to(KEPT);
-}
-
-/// How the group is doing, once that has changed.
-async fn changed(standings: &mut Option<Standings>) -> Standing {
-    let next = match standings {
-        Some(standings) => standings.next().await,
-        None => None,
-    };
-    match next {
-        Some(standing) => standing,
-        None => pending().await,
-    }
-}
-
-/// A leader answers the members that do not lead.
-impl Serve for Replica {
-    fn answer(self: Arc<Self>, request: Request) -> BoxFuture<'static, Response> {
-        async move {
-            match request {
-                Request::Submit { id, item } => {
-                    let result = self.submit_for(item).await;
-                    Response::Submitted { id, result }
-                }
-                Request::Read { id } => {
-                    let result = self.read_index().await;
-                    Response::Read { id, result }
-                }
-                Request::Query { id, .. } => {
-                    let result = Err(Failed::Malformed);
-                    Response::Queried { id, result }
-                }
-            }
-        }
-        .boxed()
-    }
 }

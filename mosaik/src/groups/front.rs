@@ -17,9 +17,10 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use super::{
+    answering,
     bonds::{Control, GroupHeader, Kind, Line, Presence, Report, Testament},
     error::Refusal,
-    follow, forward,
+    follow,
     operate::Orders,
     options::Settled,
     proto::{
@@ -561,7 +562,7 @@ impl Front {
                 Ok(())
             }
             (Kind::Forward, Some(_)) => {
-                let served = forward::serve(&replica, halves, None);
+                let served = answering::serve(&replica, halves, None);
                 self.while_served(&replica, served).await
             }
             (Kind::Follow { applied }, _) => {

@@ -19,6 +19,7 @@
 //! - [`Groups::report`] asks the members of any group how it is doing, for whoever looks after it.
 //! - [`GroupClient`] is the same for a node that holds no replica.
 
+mod answering;
 mod batching;
 mod bonds;
 mod call;

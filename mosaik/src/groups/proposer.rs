@@ -17,12 +17,16 @@ use std::{
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::{
-    mpsc::{self, error::TrySendError},
+    mpsc::{
+        self,
+        error::{SendError, TrySendError},
+    },
     oneshot,
 };
 use tracing::debug;
 
 use super::{
+    answering::{Ticket, Work},
     batching::Batching,
     clock::Clock,
     gate::{Admitted, Gate},
@@ -114,10 +118,30 @@ impl fmt::Debug for UnderWay {
     }
 }
 
+/// Who is told an item's fate.
+#[derive(Debug)]
+pub(crate) enum Asker {
+    /// Whoever waits for it here.
+    Here(oneshot::Sender<Fate>),
+    /// Whoever asked for it on a stream.
+    Stream(Ticket<(LogId, ItemReply)>),
+}
+
+impl Asker {
+    /// Tells it.
+    pub(crate) fn tell(self, fate: Fate) {
+        match self {
+            // Who asked may have gone.
+            Self::Here(reply) => drop(reply.send(fate)),
+            Self::Stream(ticket) => ticket.tell(fate),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Submission {
     admitted: Admitted,
-    reply: oneshot::Sender<Fate>,
+    asker: Asker,
 }
 
 impl Submission {
@@ -155,14 +179,30 @@ impl Proposer {
     }
 
     /// Hands an item over, waiting for room.
-    pub(crate) async fn submit(&self, admitted: Admitted) -> Result<Told, Failed> {
+    pub(crate) async fn submit(&self, admitted: Admitted) -> Told {
         let (reply, told) = oneshot::channel();
-        match self.queue.try_send(Submission { admitted, reply }) {
-            Ok(()) => Ok(told),
-            Err(TrySendError::Closed(_)) => Err(Failed::Stopped),
+        if let Some(waits) = self.hand_over(admitted, Asker::Here(reply)) {
+            waits.await;
+        }
+        told
+    }
+
+    /// Hands an item over; where there is no room, once what is returned has waited for some.
+    pub(crate) fn hand_over(&self, admitted: Admitted, asker: Asker) -> Work {
+        match self.queue.try_send(Submission { admitted, asker }) {
+            Ok(()) => None,
+            Err(TrySendError::Closed(submission)) => {
+                submission.asker.tell(Err(Failed::Stopped));
+                None
+            }
             Err(TrySendError::Full(submission)) => {
-                let sent = self.queue.send(submission).boxed().await;
-                sent.map(|()| told).map_err(|_| Failed::Stopped)
+                let queue = self.queue.clone();
+                let waits = async move {
+                    if let Err(SendError(submission)) = queue.send(submission).await {
+                        submission.asker.tell(Err(Failed::Stopped));
+                    }
+                };
+                Some(waits.boxed())
             }
         }
     }
@@ -300,7 +340,7 @@ impl Gathering {
 
     /// Proposes what was gathered.
     async fn propose(&mut self, batch: Vec<Submission>) -> Outcome {
-        let (items, replies) =
+        let (items, askers) =
             still_admitted(&self.gate, batch, |failed| refused(&self.node, failed));
         if items.is_empty() {
             return Box::pin(std::future::ready(0));
@@ -313,14 +353,14 @@ impl Gathering {
             },
             Err(error) => {
                 debug!(%error, "an entry cannot be encoded");
-                tell_all(replies, &Failed::Malformed);
+                tell_all(askers, &Failed::Malformed);
                 return Box::pin(std::future::ready(0));
             }
         };
         let proposed = match self.node.propose(proposal).await {
             Ok(proposed) => proposed,
             Err(error) => {
-                tell_all(replies, &failed(error));
+                tell_all(askers, &failed(error));
                 return Box::pin(std::future::ready(0));
             }
         };
@@ -334,15 +374,14 @@ impl Gathering {
             };
             match outcome {
                 Ok((at, reply)) => {
-                    let items = replies.len();
-                    for (reply, told) in reply.items.into_iter().zip(replies) {
-                        // Who asked may have gone.
-                        drop(told.send(Ok((at, reply))));
+                    let items = askers.len();
+                    for (reply, asker) in reply.items.into_iter().zip(askers) {
+                        asker.tell(Ok((at, reply)));
                     }
                     items
                 }
                 Err(error) => {
-                    tell_all(replies, &failed(error));
+                    tell_all(askers, &failed(error));
                     0
                 }
             }
@@ -381,19 +420,18 @@ fn still_admitted(
     gate: &Gate,
     batch: Vec<Submission>,
     refused: impl Fn(Failed) -> Failed,
-) -> (Vec<Item>, Vec<oneshot::Sender<Fate>>) {
+) -> (Vec<Item>, Vec<Asker>) {
     let mut still = (
         Vec::with_capacity(batch.len()),
         Vec::with_capacity(batch.len()),
     );
-    for Submission { admitted, reply } in batch {
+    for Submission { admitted, asker } in batch {
         match gate.check_again(&admitted) {
             Ok(()) => {
                 still.0.push(admitted.item);
-                still.1.push(reply);
+                still.1.push(asker);
             }
-            // Who asked may have gone.
-            Err(failed) => drop(reply.send(Err(refused(failed)))),
+            Err(failed) => asker.tell(Err(refused(failed))),
         }
     }
     still
@@ -411,10 +449,9 @@ pub(crate) fn refused(node: &Node, failed: Failed) -> Failed {
     }
 }
 
-fn tell_all(replies: Vec<oneshot::Sender<Fate>>, failed: &Failed) {
-    for reply in replies {
-        // Who asked may have gone.
-        drop(reply.send(Err(failed.clone())));
+fn tell_all(askers: Vec<Asker>, failed: &Failed) {
+    for asker in askers {
+        asker.tell(Err(failed.clone()));
     }
 }
 
@@ -474,7 +511,7 @@ mod tests {
                     commands: Bytes::from(vec![0; len]),
                 })
                 .unwrap(),
-            reply: oneshot::channel().0,
+            asker: Asker::Here(oneshot::channel().0),
         }
     }
 
@@ -567,7 +604,10 @@ mod tests {
         let mut admit = |item: Item| {
             let (reply, fate) = oneshot::channel();
             let admitted = gate.admit(item).unwrap();
-            batch.push(Submission { admitted, reply });
+            batch.push(Submission {
+                admitted,
+                asker: Asker::Here(reply),
+            });
             told.push(fate);
         };
         admit(calls(0, &[("add", 1)]));

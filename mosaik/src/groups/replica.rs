@@ -2,14 +2,17 @@
 
 use std::{fmt, sync::Arc};
 
+use futures::FutureExt as _;
+
 use super::{
+    answering::{Serve, Ticket, Work},
     bonds::Clocks,
     clock::Clock,
     gate::{Admitted, Gate},
-    machine::{Item, Machine, QueryError, RestoreError, Store, Used},
+    machine::{Item, ItemReply, Machine, QueryError, RestoreError, Store, Used},
     progress::Progress,
-    proposer::{Failed, Fate, Proposer, UnderWay, refused},
-    proto::{founding::charter::Epoch, session::SessionId},
+    proposer::{Asker, Failed, Fate, Proposer, UnderWay, refused},
+    proto::{founding::charter::Epoch, log_id::LogId, session::SessionId},
     raft::{Applied, ChangeError, MachineStatus, Node, ReadError},
     reads::{Found, Reads},
     storage::GroupLog,
@@ -147,17 +150,20 @@ impl Replica {
     /// The same, once it is handed over.
     pub(crate) async fn send(&self, item: Item) -> Result<UnderWay, Failed> {
         let (raft, item) = self.admit(item, Gate::admit_known)?;
-        let told = raft.proposer.submit(item).await?;
-        Ok(told.into())
+        Ok(raft.proposer.submit(item).await.into())
     }
 
     /// Proposes an item of another member, or of a client that it serves, if it can be applied at all.
-    pub(crate) async fn submit_for(&self, item: Item) -> Fate {
-        match &item {
+    pub(super) fn submit_for(&self, item: Item, asker: Asker) -> Work {
+        let admitted = match &item {
             Item::Verdict { .. } => Err(Failed::Malformed),
-            _ => {
-                let (raft, item) = self.admit(item, Gate::admit)?;
-                UnderWay::from(raft.proposer.submit(item).await?).await
+            _ => self.admit(item, Gate::admit),
+        };
+        match admitted {
+            Ok((raft, item)) => raft.proposer.hand_over(item, asker),
+            Err(failed) => {
+                asker.tell(Err(failed));
+                None
             }
         }
     }
@@ -221,6 +227,18 @@ async fn read_index(node: Node) -> Found {
         Err(ReadError::NotLeader { leader }) => Err(Failed::NotLeader { leader }),
         Err(ReadError::NotConfirmed) => Err(Failed::NotLeader { leader: None }),
         Err(ReadError::Stopped) => Err(Failed::Stopped),
+    }
+}
+
+/// A leader answers the members that do not lead.
+impl Serve for Replica {
+    fn answer_submit(self: &Arc<Self>, item: Item, ticket: Ticket<(LogId, ItemReply)>) -> Work {
+        self.submit_for(item, Asker::Stream(ticket))
+    }
+
+    fn answer_read(self: &Arc<Self>, ticket: Ticket<Option<u64>>) -> Work {
+        let replica = self.clone();
+        Some(async move { ticket.tell(replica.read_index().await) }.boxed())
     }
 }
 

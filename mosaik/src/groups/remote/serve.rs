@@ -2,19 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{FutureExt as _, future::BoxFuture};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use bytes::Bytes;
+use futures::FutureExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::message::{Answer, Answered, End, Hello, Standing, Unanswered, Welcome};
 use crate::{
     groups::{
+        answering::{self, Serve, Ticket, Work},
         bonds::Line,
         client::Client,
         error::Refusal,
-        forward::{self, Request, Response, Serve},
         front::Front,
-        machine::{Item, QueryError},
-        proposer::{Failed, Fate, MAX_ITEM},
+        machine::{Item, ItemReply, QueryError},
+        proposer::{Asker, Failed, Fate, MAX_ITEM, UnderWay},
+        proto::log_id::LogId,
         replica::Replica,
         route::Route,
         status::GroupStatus,
@@ -94,7 +96,28 @@ impl Gateway {
 
     /// Has an item applied, by whoever leads.
     pub(super) async fn submit(&self, item: Item) -> Fate {
-        let is_sound = match &item {
+        let (reply, told) = oneshot::channel();
+        if let Some(work) = self.hand_over(item, Asker::Here(reply)) {
+            work.await;
+        }
+        UnderWay::from(told).await
+    }
+
+    fn hand_over(&self, item: Item, asker: Asker) -> Work {
+        match self.way_of(&item) {
+            // The leader looks whether it can be applied.
+            Ok(Route::Here(replica)) => replica.submit_for(item, asker),
+            Ok(route) => Some(async move { asker.tell(route.submit(item).await) }.boxed()),
+            Err(failed) => {
+                asker.tell(Err(failed));
+                None
+            }
+        }
+    }
+
+    /// The way of an item that may come from this client.
+    fn way_of(&self, item: &Item) -> Result<Route, Failed> {
+        let is_sound = match item {
             Item::Open { peer } => *peer == self.client,
             // Whoever orders an import has to prove that he may.
             Item::Import(_) => false,
@@ -105,12 +128,7 @@ impl Gateway {
         if !is_sound {
             return Err(Failed::Malformed);
         }
-        match self.route() {
-            // The leader looks whether it can be applied.
-            Some(Route::Here(replica)) => replica.submit_for(item).await,
-            Some(route) => route.submit(item).await,
-            None => Err(Failed::NotLeader { leader: None }),
-        }
+        self.route().ok_or(Failed::NotLeader { leader: None })
     }
 
     /// The way to the leader of the charter that the client was told: its session is of that one.
@@ -160,25 +178,17 @@ impl Gateway {
 }
 
 impl Serve for Gateway {
-    fn answer(self: Arc<Self>, request: Request) -> BoxFuture<'static, Response> {
-        async move {
-            match request {
-                Request::Submit { id, item } => {
-                    let result = self.submit(item).await;
-                    Response::Submitted { id, result }
-                }
-                Request::Query { id, query } => {
-                    let result = self.query(&query).await;
-                    Response::Queried { id, result }
-                }
-                // It holds nothing that it could have applied.
-                Request::Read { id } => {
-                    let result = Err(Failed::Malformed);
-                    Response::Read { id, result }
-                }
-            }
-        }
-        .boxed()
+    fn answer_submit(self: &Arc<Self>, item: Item, ticket: Ticket<(LogId, ItemReply)>) -> Work {
+        self.hand_over(item, Asker::Stream(ticket))
+    }
+
+    fn answer_query(
+        self: &Arc<Self>,
+        query: Bytes,
+        ticket: Ticket<Result<Answer, Unanswered>>,
+    ) -> Work {
+        let gateway = self.clone();
+        Some(async move { ticket.tell(gateway.query(&query).await) }.boxed())
     }
 }
 
@@ -244,7 +254,7 @@ impl Front {
         };
         link.tx.send(&welcome).await?;
         let halves = link.into_halves();
-        let served = forward::serve(&gateway, halves, Some(standings));
+        let served = answering::serve(&gateway, halves, Some(standings));
         gateway.while_served(served).await
     }
 
