@@ -14,7 +14,7 @@
 use std::{
     array, fmt,
     hash::{BuildHasher, Hash},
-    mem, slice,
+    hint, mem, slice,
     sync::Arc,
 };
 
@@ -32,6 +32,9 @@ const CHILDREN: usize = 1 << BITS;
 const DEPTH: u32 = 18;
 /// Entries of a branch at which it becomes a leaf again.
 const FEW: usize = 16;
+
+/// Keys that are [read ahead](Hashed::read_ahead) at once: about what a core fetches side by side.
+pub(crate) const AHEAD: usize = 16;
 
 /// A table by hash. A clone takes constant time; looking a key up, inserting and removing one do as well, but for three
 /// bits of hash a branch.
@@ -129,6 +132,33 @@ impl<K: Hash + Ord, T> Hashed<K, T> {
     }
 }
 
+impl<K: Hash, T> Hashed<K, T> {
+    /// Reads what lies on the way to keys that are about to be written, up to [`AHEAD`] of them, side by side: what no
+    /// cache holds is waited for once, and not for each. Changes nothing.
+    ///
+    /// After S. Chen et al., *Improving Hash Join Performance through Prefetching* (2004).
+    pub(crate) fn read_ahead(&self, keys: &[K]) {
+        let mut ways = [(&self.root, Path { hash: 0, depth: 0 }); AHEAD];
+        let count = keys.len().min(AHEAD);
+        let ways = &mut ways[..count];
+        for ((_, path), key) in ways.iter_mut().zip(keys) {
+            *path = Path::to(key);
+        }
+        let mut deeper = true;
+        while mem::take(&mut deeper) {
+            for (node, path) in &mut *ways {
+                if let Node::Branch(branch) = node {
+                    let (child, next) = path.step();
+                    (*node, *path) = (&branch.children[child], next);
+                    deeper = true;
+                }
+            }
+        }
+        let read = ways.iter().map(|(node, path)| node.read(*path)).sum();
+        hint::black_box::<usize>(read);
+    }
+}
+
 impl<K, T> Hashed<K, T> {
     /// Number of keys.
     pub(crate) fn len(&self) -> usize {
@@ -172,6 +202,20 @@ impl<K: Hash + Ord + Clone, T: Clone> Hashed<K, T> {
         let removed = self.root.remove(path, key);
         self.len -= usize::from(removed.is_some());
         removed
+    }
+}
+
+impl<K, T> Node<K, T> {
+    /// Reads where a write on this way reads, and returns something of it, which is of no use.
+    fn read(&self, path: Path) -> usize {
+        match self {
+            Self::Small(leaf) => Arc::strong_count(leaf) + leaf.read(path),
+            Self::Middle(leaf) => Arc::strong_count(leaf) + leaf.read(path),
+            Self::Large(leaf) => Arc::strong_count(leaf) + leaf.read(path),
+            Self::Branch(branch) => branch.len,
+            Self::Crowd(crowd) => crowd.len(),
+            Self::Empty => 0,
+        }
     }
 }
 
@@ -350,6 +394,15 @@ impl<K: Hash + Ord, T, const N: usize> Leaf<K, T, N> {
 }
 
 impl<K, T, const N: usize> Leaf<K, T, N> {
+    /// Reads the entry of this tag, or the place of the next.
+    fn read(&self, path: Path) -> usize {
+        let candidates = equal(&self.tags, path.tag());
+        let index = self.len.min(candidates.trailing_zeros() as usize);
+        self.entries
+            .get(index)
+            .map_or(N, |entry| usize::from(entry.is_some()))
+    }
+
     /// Adds an entry; there is room.
     fn push(&mut self, tag: u8, entry: (K, T)) {
         self.tags[self.len] = tag;

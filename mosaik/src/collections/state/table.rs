@@ -8,7 +8,7 @@ use std::{
 use imbl::{GenericOrdMap, shared_ptr::ArcK};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-pub(crate) use super::hashed::Hashed;
+pub(crate) use super::hashed::{AHEAD, Hashed};
 
 /// A table by order.
 pub(crate) type Sorted<K, T> = GenericOrdMap<K, T, ArcK>;
@@ -35,6 +35,8 @@ pub trait Table<K, T>: Clone + Default + Send + Sync + 'static {
     fn insert(&mut self, key: K, item: T) -> Option<T>;
     /// Removes what stands at a key, and returns it.
     fn remove(&mut self, key: &K) -> Option<T>;
+    /// Reads what lies on the way to keys that are about to be written, where that is worth it; changes nothing.
+    fn read_ahead(&self, keys: &[K]);
     /// Number of keys.
     fn len(&self) -> usize;
     /// All keys, in the table's own order.
@@ -70,6 +72,10 @@ where
 
     fn remove(&mut self, key: &K) -> Option<T> {
         Hashed::remove(self, key)
+    }
+
+    fn read_ahead(&self, keys: &[K]) {
+        Hashed::read_ahead(self, keys);
     }
 
     fn len(&self) -> usize {
@@ -121,6 +127,9 @@ where
     fn remove(&mut self, key: &K) -> Option<T> {
         Sorted::remove(self, key)
     }
+
+    /// Its nodes are found only by comparing keys in the one before.
+    fn read_ahead(&self, _: &[K]) {}
 
     fn len(&self) -> usize {
         Sorted::len(self)

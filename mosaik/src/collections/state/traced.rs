@@ -2,7 +2,7 @@
 
 use std::{marker::PhantomData, ops::Deref};
 
-use super::table::{Hashed, Sorted, Table};
+use super::table::{AHEAD, Hashed, Sorted, Table};
 
 /// Writes that are remembered at most; beyond, a copy is made anew. Few in tests, so that they come there.
 const MAX_STEPS: usize = if cfg!(test) { 8 } else { 4096 };
@@ -59,10 +59,13 @@ impl<B: Table<K, T>, K: Clone, T: Clone> Traced<B, K, T> {
     pub(crate) fn catch_up(&mut self, newer: &Self) {
         match &newer.steps {
             Some(steps) => {
-                for key in steps {
-                    match newer.table.get(key) {
-                        Some(item) => drop(self.table.insert(key.clone(), item.clone())),
-                        None => drop(self.table.remove(key)),
+                for keys in steps.chunks(AHEAD) {
+                    self.table.read_ahead(keys);
+                    for key in keys {
+                        match newer.table.get(key) {
+                            Some(item) => drop(self.table.insert(key.clone(), item.clone())),
+                            None => drop(self.table.remove(key)),
+                        }
                     }
                 }
             }

@@ -122,6 +122,10 @@ fn check_model<const N: u16>(steps: &[Step]) {
         }
     }
     check_table(&table, &model);
+    // Whether they are there or not, and however many.
+    for few in [0, 1, AHEAD, 300] {
+        table.read_ahead(&(0..few as u16).map(OneOf).collect::<Vec<_>>());
+    }
     for key in 0..300 {
         let there = table.get(&OneOf(key)).map(|item| **item);
         assert_eq!(there, model.get(&key).copied());
