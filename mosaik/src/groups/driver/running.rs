@@ -23,10 +23,12 @@ use crate::{
                 message::Input,
                 verdict::Claim,
             },
+            roster::Membership,
             timing::Timing,
         },
         raft::{
-            Config, LineError, Lines, MachineStatus, Node, Purpose, RaftLog, RaftMachine, Status,
+            Config, LineError, Lines, MachineStatus, Node, Purpose, RaftLog, RaftMachine, Role,
+            Status,
         },
         replica::{self, Replica},
         route::Route,
@@ -37,8 +39,8 @@ use crate::{
     transport::{RecvHalf, SendHalf},
 };
 
-/// How often at most entries that were applied are a reason to look around: as often as Raft's positions are.
-const BUSY_PACE: Duration = Duration::from_millis(10);
+/// How often at most positions in the log are a reason to look around, which a busy group moves all the time.
+const BUSY_PACE: Duration = Duration::from_millis(25);
 
 /// A replica that runs here.
 pub(in crate::groups) struct Running {
@@ -46,6 +48,10 @@ pub(in crate::groups) struct Running {
     replica: Arc<Replica>,
     progress: watch::Receiver<MachineStatus>,
     raft: Option<watch::Receiver<Status>>,
+    /// The same, looked at for what is more than a position.
+    standing: Option<watch::Receiver<Status>>,
+    /// What that was.
+    stood: Standing,
     followed: watch::Receiver<Followed>,
     tasks: Tasks,
     committed: bool,
@@ -53,7 +59,7 @@ pub(in crate::groups) struct Running {
     rest: Rest,
     watch: Watch,
     awake: Option<watch::Receiver<bool>>,
-    /// When that entries were applied is news again.
+    /// When positions are news again.
     look_again: Instant,
 }
 
@@ -121,16 +127,15 @@ impl Running {
         }
     }
 
-    /// Waits for something new; for ever if nothing runs. That entries were applied is news once in [`BUSY_PACE`], as a
-    /// busy group always has some.
+    /// Waits for something new; for ever if nothing runs. Positions are news once in [`BUSY_PACE`].
     pub(super) async fn news(running: Option<&mut Self>) {
         let Some(running) = running else {
             return pending().await;
         };
-        let raft = async {
-            // A Raft that is gone says so by its last status.
-            match &mut running.raft {
-                Some(raft) => raft.changed().await.is_ok(),
+        let stood = &running.stood;
+        let standing = async {
+            match &mut running.standing {
+                Some(raft) => raft.wait_for(|now| !stood.is_of(now)).await.is_ok(),
                 None => pending().await,
             }
         };
@@ -140,18 +145,61 @@ impl Running {
                 None => pending().await,
             }
         };
-        let applied = async {
+        let raft = async {
+            // A Raft that is gone says so by its last status.
+            match &mut running.raft {
+                Some(raft) => raft.changed().await.is_ok(),
+                None => pending().await,
+            }
+        };
+        let positions = async {
             rt::sleep_until(running.look_again).await;
-            running.progress.changed().await
+            tokio::select! {
+                biased;
+                true = raft => {}
+                Ok(()) = running.progress.changed() => {}
+                else => pending().await,
+            }
         };
         tokio::select! {
             biased;
-            true = raft => {}
+            true = standing => {}
             true = awake => {}
             Ok(()) = running.followed.changed() => {}
-            Ok(()) = applied => running.look_again = rt::now() + BUSY_PACE,
+            () = positions => running.look_again = rt::now() + BUSY_PACE,
             else => pending().await,
         }
+        if let Some(raft) = &running.raft {
+            running.stood = Standing::of(&raft.borrow());
+        }
+    }
+}
+
+/// How a member stands, but for positions.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Standing {
+    term: u64,
+    role: Role,
+    leader: Option<MemberId>,
+    membership: Option<Membership>,
+    stopped: bool,
+}
+
+impl Standing {
+    fn of(status: &Status) -> Self {
+        Self {
+            term: status.term,
+            role: status.role,
+            leader: status.leader,
+            membership: status.membership.clone(),
+            stopped: status.stopped.is_some(),
+        }
+    }
+
+    fn is_of(&self, status: &Status) -> bool {
+        (self.term, self.role, self.leader) == (status.term, status.role, status.leader)
+            && self.membership == status.membership
+            && self.stopped == status.stopped.is_some()
     }
 }
 
@@ -327,6 +375,7 @@ impl Driver {
     ) -> Arc<Replica> {
         let timing = charter.timing;
         let raft = node.as_ref().map(Node::status);
+        let standing = node.as_ref().map(Node::status);
         let awake = node.as_ref().map(Node::awake);
         let progress = parts.applied.watch();
         let replica = Replica::new(parts, node, &tasks);
@@ -335,6 +384,8 @@ impl Driver {
             replica: replica.clone(),
             progress,
             raft,
+            standing,
+            stood: Standing::default(),
             followed,
             tasks,
             committed: false,
