@@ -1,7 +1,8 @@
 //! Inserts: one after another, many in flight, many a call.
 //!
 //! The reference is a group that counts, on the same nodes, with as many commands in flight; for many a call, which a
-//! count is no match for, the raw transport that sends as much to two.
+//! count is no match for, the raw transport that sends as much to two. What is to be reached was set on another machine:
+//! beside it stands the same as a ratio to what the raw transport does, there and here.
 
 use mosaik::groups::Durability;
 
@@ -20,6 +21,10 @@ use crate::{
 
 /// Inserts a second with some in flight, to be reached on any node.
 const TARGET: f64 = 1e5;
+/// What the raw transport did where that was set, a second: datums of 1 KiB on one stream.
+const RAW_THERE: f64 = 416e3;
+/// Bytes of such a datum.
+const RAW_SIZE: usize = 1024;
 /// Entries of a round at most, for the sake of memory.
 const MOST: u64 = 500_000;
 /// Entries that the raw transport sends.
@@ -97,7 +102,7 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     async fn insert(&mut self, case: &Case) -> anyhow::Result<()> {
-        let (mut reference, mut ours) = (vec![], vec![]);
+        let (mut reference, mut ours, mut raw) = (vec![], vec![], vec![]);
         let (in_flight, span) = (case.in_flight, self.plan.span());
         for _ in 0..self.plan.rounds() {
             let (group, writer) = if case.leads {
@@ -106,11 +111,20 @@ impl Bench<'_> {
                 (self.counters.follower()?, self.stores.follower()?)
             };
             reference.push(self.counters.load(&group, in_flight, span).await?);
+            if case.target.is_some() {
+                let took = raw::run(RAW_SIZE, 1, SENT).await?;
+                raw.push(SENT as f64 / took.as_secs_f64());
+            }
             let load = self.stores.insert(&writer, in_flight, span, MOST);
             ours.push(load.await?.rate());
             self.check().await?;
         }
-        print(case.name, ("group", reference), ours, case.target);
+        print(case.name, ("group", reference), ours.clone(), case.target);
+        if case.target.is_some() {
+            let there = TARGET / RAW_THERE * median(&mut raw);
+            let target = Target::AtLeast(Figure::Rate(there));
+            print("  the same", ("iroh, 1 KiB", raw), ours, Some(target));
+        }
         Ok(())
     }
 
