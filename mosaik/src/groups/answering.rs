@@ -81,7 +81,7 @@ impl Reply for Result<Answer, Unanswered> {
 pub(super) struct Ticket<T: Reply> {
     id: u64,
     size: usize,
-    answers: Option<mpsc::UnboundedSender<Answered>>,
+    answers: Option<mpsc::Sender<Answered>>,
     what: PhantomData<fn(T)>,
 }
 
@@ -96,8 +96,8 @@ impl<T: Reply> Ticket<T> {
 
     fn put(&mut self, result: Result<T, Failed>) {
         if let Some(answers) = self.answers.take() {
-            // Whoever asked may have gone.
-            drop(answers.send((T::response(self.id, result), self.size)));
+            // There is room for all that are under way. Whoever asked may have gone.
+            drop(answers.try_send((T::response(self.id, result), self.size)));
         }
     }
 }
@@ -116,13 +116,13 @@ struct UnderWay {
     /// What has to run for some of them.
     work: FuturesUnordered<BoxFuture<'static, ()>>,
     /// Each request has one answer, so that there are no more of them than may be under way.
-    answers: mpsc::UnboundedReceiver<Answered>,
-    tell: mpsc::UnboundedSender<Answered>,
+    answers: mpsc::Receiver<Answered>,
+    tell: mpsc::Sender<Answered>,
 }
 
 impl UnderWay {
     fn new() -> Self {
-        let (tell, answers) = mpsc::unbounded_channel();
+        let (tell, answers) = mpsc::channel(MAX_UNDER_WAY);
         Self {
             count: 0,
             held: 0,
