@@ -7,7 +7,7 @@ use std::{future::pending, marker::PhantomData, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
     forward::{Request, Response, WRITE, emptied},
@@ -34,13 +34,13 @@ pub(super) trait Serve: Send + Sync + 'static {
     /// Has an item applied.
     fn answer_submit(self: &Arc<Self>, item: Item, ticket: Ticket<(LogId, ItemReply)>) -> Work;
 
-    /// Tells how far the log has to be applied for a query that is asked now.
+    /// Tells how far the log has to be applied for a query that is asked now. Refused by what holds nothing to apply.
     fn answer_read(self: &Arc<Self>, ticket: Ticket<Option<u64>>) -> Work {
         ticket.tell(Err(Failed::Malformed));
         None
     }
 
-    /// Answers a query.
+    /// Answers a query. Refused by what only members ask, which have states of their own.
     fn answer_query(
         self: &Arc<Self>,
         query: Bytes,
@@ -96,8 +96,9 @@ impl<T: Reply> Ticket<T> {
 
     fn put(&mut self, result: Result<T, Failed>) {
         if let Some(answers) = self.answers.take() {
-            // There is room for all that are under way. Whoever asked may have gone.
-            drop(answers.try_send((T::response(self.id, result), self.size)));
+            let told = answers.try_send((T::response(self.id, result), self.size));
+            // Whoever asked may have gone; there is room for all that are under way.
+            debug_assert!(!matches!(told, Err(TrySendError::Full(_))));
         }
     }
 }
@@ -109,7 +110,7 @@ impl<T: Reply> Drop for Ticket<T> {
 }
 
 /// The requests of a stream that are under way.
-struct UnderWay {
+struct Requests {
     count: usize,
     /// Their bytes.
     held: usize,
@@ -120,7 +121,7 @@ struct UnderWay {
     tell: mpsc::Sender<Answered>,
 }
 
-impl UnderWay {
+impl Requests {
     fn new() -> Self {
         let (tell, answers) = mpsc::channel(MAX_UNDER_WAY);
         Self {
@@ -137,8 +138,9 @@ impl UnderWay {
         self.count < MAX_UNDER_WAY && self.held < MAX_HELD
     }
 
-    /// Has a request answered.
+    /// Has a request answered, for which there is room.
     fn begin(&mut self, service: &Arc<impl Serve>, request: Request) {
+        debug_assert!(self.has_room());
         let size = request.size();
         self.count += 1;
         self.held += size;
@@ -192,7 +194,7 @@ pub(super) async fn serve(
 ) -> Result<(), LinkError> {
     let Link { tx, mut rx } = Link::<Response, Request>::resume(halves, wire::MAX_FRAME);
     let mut half = tx.into_half();
-    let mut under_way = UnderWay::new();
+    let mut under_way = Requests::new();
     let mut bytes = Vec::new();
     loop {
         tokio::select! {
@@ -277,7 +279,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_request_gets_its_answer_and_room_is_given_back() {
-        let (service, mut under_way) = (Arc::new(Kept::default()), UnderWay::new());
+        let (service, mut under_way) = (Arc::new(Kept::default()), Requests::new());
         for id in 0..4 {
             under_way.begin(
                 &service,
@@ -328,7 +330,7 @@ mod tests {
 
     #[tokio::test]
     async fn so_many_are_under_way_at_once_and_so_large() {
-        let (service, mut under_way) = (Arc::new(Kept::default()), UnderWay::new());
+        let (service, mut under_way) = (Arc::new(Kept::default()), Requests::new());
         let submit = |id, len| Request::Submit {
             id,
             item: item(len),
@@ -353,7 +355,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_answers_a_stream_that_is_gone_does_not_mind() {
-        let (service, mut under_way) = (Arc::new(Kept::default()), UnderWay::new());
+        let (service, mut under_way) = (Arc::new(Kept::default()), Requests::new());
         under_way.begin(
             &service,
             Request::Submit {

@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn two_halves_that_take_turns_become_one() {
         let mut batching = Batching::default();
-        for late in [5, 100, 300, 500] {
+        for late in [5, 100, 300, 500, 700] {
             let load = Load {
                 round: 400,
                 many: 64,

@@ -1,8 +1,8 @@
 //! How the commands of this node get applied, once each, whoever leads.
 //!
-//! The handles of a group share one session. Each call sends its command itself, and again with the same
-//! session and sequence whenever the way to the leader breaks, until there is an answer; dropping the call
-//! ends that, and counts as if it had been answered.
+//! The handles of a group share one session. Each call [sends](super::execution) its command itself, and again with the
+//! same session and sequence whenever the way to the leader breaks, until there is an answer; dropping the call ends that,
+//! and counts as if it had been answered.
 
 use std::{
     collections::BTreeSet,

@@ -1,8 +1,8 @@
 //! Commands and queries on their way to the leader from members that do not lead, and to any member from clients.
 //!
 //! One stream for all requests of a member or client: each carries a number, and is [answered](super::answering) as soon
-//! as its answer is known. When the stream breaks, whoever waits is told so and sends the command again elsewhere, with the session
-//! and sequence that it has.
+//! as its answer is known. When the stream breaks, whoever waits is told so and sends the command again elsewhere, with
+//! the session and sequence that it has.
 
 use std::{
     collections::BTreeMap,

@@ -84,7 +84,7 @@ pub(crate) type Fate = Result<(LogId, ItemReply), Failed>;
 /// Where an item's fate is told.
 pub(crate) type Told = oneshot::Receiver<Fate>;
 
-/// An item that was handed over, until its fate is told.
+/// An item that is handed over, or may be from now on, until its fate is told.
 pub(crate) enum UnderWay {
     /// To a proposer, here or on another member.
     Proposed(Told),

@@ -92,7 +92,7 @@ impl Route {
         self.send(item).await?.await
     }
 
-    /// The same, once it is handed over. Dropped before that, it was not.
+    /// The same, once it may be handed over. Dropped before that, it was not.
     pub(crate) async fn send(&self, item: Item) -> Result<UnderWay, Failed> {
         match self {
             Self::Here(replica) => replica.send(item).await,

@@ -134,7 +134,7 @@ impl<K: Hash + Ord, T> Hashed<K, T> {
 
 impl<K: Hash, T> Hashed<K, T> {
     /// Reads what lies on the way to keys that are about to be written, up to [`AHEAD`] of them, side by side: what no
-    /// cache holds is waited for once, and not for each. Changes nothing.
+    /// cache holds is waited for once a branch, and not for each. Changes nothing.
     ///
     /// After S. Chen et al., *Improving Hash Join Performance through Prefetching* (2004).
     pub(crate) fn read_ahead(&self, keys: &[K]) {

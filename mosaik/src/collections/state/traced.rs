@@ -60,7 +60,9 @@ impl<B: Table<K, T>, K: Clone, T: Clone> Traced<B, K, T> {
         match &newer.steps {
             Some(steps) => {
                 for keys in steps.chunks(AHEAD) {
-                    self.table.read_ahead(keys);
+                    if keys.len() > 1 {
+                        self.table.read_ahead(keys);
+                    }
                     for key in keys {
                         match newer.table.get(key) {
                             Some(item) => drop(self.table.insert(key.clone(), item.clone())),

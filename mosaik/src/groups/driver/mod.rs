@@ -6,6 +6,7 @@
 mod clock;
 mod conflict;
 mod describe;
+mod news;
 mod part;
 mod recover;
 mod rest;

@@ -43,7 +43,7 @@ const TICK: Duration = Duration::from_secs(1);
 const QUIET_TICK: Duration = Duration::from_secs(10);
 /// The same while it is going, or waits for peers to be found.
 const HURRY: Duration = Duration::from_millis(20);
-/// How often at most it looks around for a reason, such as a commit.
+/// How often at most it looks around for a reason.
 const PACE: Duration = Duration::from_millis(2);
 /// Rebuilds of a replica without progress after which it is given up.
 const MAX_REBUILDS: u32 = 3;

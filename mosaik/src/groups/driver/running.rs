@@ -6,6 +6,7 @@ use tracing::{info, warn};
 
 use super::{
     clock::Watch,
+    news::News,
     rest::Rest,
     run::{Driver, Ending},
 };
@@ -23,44 +24,30 @@ use crate::{
                 message::Input,
                 verdict::Claim,
             },
-            roster::Membership,
             timing::Timing,
         },
         raft::{
-            Config, LineError, Lines, MachineStatus, Node, Purpose, RaftLog, RaftMachine, Role,
-            Status,
+            Config, LineError, Lines, MachineStatus, Node, Purpose, RaftLog, RaftMachine, Status,
         },
         replica::{self, Replica},
         route::Route,
         storage::Op,
     },
     id::MemberId,
-    rt::{self, Instant, Tasks, watch},
+    rt::{Instant, Tasks, watch},
     transport::{RecvHalf, SendHalf},
 };
-
-/// How often at most positions in the log are a reason to look around, which a busy group moves all the time.
-const BUSY_PACE: Duration = Duration::from_millis(25);
 
 /// A replica that runs here.
 pub(in crate::groups) struct Running {
     charter: Charter,
     replica: Arc<Replica>,
-    progress: watch::Receiver<MachineStatus>,
-    raft: Option<watch::Receiver<Status>>,
-    /// The same, looked at for what is more than a position.
-    standing: Option<watch::Receiver<Status>>,
-    /// What that was.
-    stood: Standing,
-    followed: watch::Receiver<Followed>,
+    news: News,
     tasks: Tasks,
     committed: bool,
     verdict: bool,
     rest: Rest,
     watch: Watch,
-    awake: Option<watch::Receiver<bool>>,
-    /// When positions are news again.
-    look_again: Instant,
 }
 
 impl Running {
@@ -76,12 +63,12 @@ impl Running {
 
     /// Whether it follows the log of this charter.
     pub(super) fn is_following(&self, epoch: Epoch) -> bool {
-        self.charter.epoch == epoch && self.raft.is_none()
+        self.charter.epoch == epoch && self.news.raft().is_none()
     }
 
     /// How Raft is doing, if it runs.
     pub(super) fn raft(&self) -> Option<Status> {
-        self.raft.as_ref().map(|raft| raft.borrow().clone())
+        self.news.raft().map(|raft| raft.borrow().clone())
     }
 
     /// Its part in resting.
@@ -111,95 +98,28 @@ impl Running {
 
     /// What is known of the one that is followed.
     pub(super) fn followed(&self) -> Followed {
-        self.followed.borrow().clone()
+        self.news.followed().borrow().clone()
     }
 
     /// What the state machine knows.
     pub(super) fn machine(&self) -> MachineStatus {
-        self.progress.borrow().clone()
+        self.news.machine().borrow().clone()
     }
 
     /// Who leads.
     pub(super) fn leader(&self) -> Option<MemberId> {
-        match &self.raft {
+        match self.news.raft() {
             Some(raft) => raft.borrow().leader,
-            None => self.followed.borrow().leader,
+            None => self.news.followed().borrow().leader,
         }
     }
 
-    /// Waits for something new; for ever if nothing runs. Positions are news once in [`BUSY_PACE`].
+    /// Waits for something new; for ever if nothing runs.
     pub(super) async fn news(running: Option<&mut Self>) {
-        let Some(running) = running else {
-            return pending().await;
-        };
-        let stood = &running.stood;
-        let standing = async {
-            match &mut running.standing {
-                Some(raft) => raft.wait_for(|now| !stood.is_of(now)).await.is_ok(),
-                None => pending().await,
-            }
-        };
-        let awake = async {
-            match &mut running.awake {
-                Some(awake) => awake.changed().await.is_ok(),
-                None => pending().await,
-            }
-        };
-        let raft = async {
-            // A Raft that is gone says so by its last status.
-            match &mut running.raft {
-                Some(raft) => raft.changed().await.is_ok(),
-                None => pending().await,
-            }
-        };
-        let positions = async {
-            rt::sleep_until(running.look_again).await;
-            tokio::select! {
-                biased;
-                true = raft => {}
-                Ok(()) = running.progress.changed() => {}
-                else => pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            true = standing => {}
-            true = awake => {}
-            Ok(()) = running.followed.changed() => {}
-            () = positions => running.look_again = rt::now() + BUSY_PACE,
-            else => pending().await,
+        match running {
+            Some(running) => running.news.next().await,
+            None => pending().await,
         }
-        if let Some(raft) = &running.raft {
-            running.stood = Standing::of(&raft.borrow());
-        }
-    }
-}
-
-/// How a member stands, but for positions.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Standing {
-    term: u64,
-    role: Role,
-    leader: Option<MemberId>,
-    membership: Option<Membership>,
-    stopped: bool,
-}
-
-impl Standing {
-    fn of(status: &Status) -> Self {
-        Self {
-            term: status.term,
-            role: status.role,
-            leader: status.leader,
-            membership: status.membership.clone(),
-            stopped: status.stopped.is_some(),
-        }
-    }
-
-    fn is_of(&self, status: &Status) -> bool {
-        (self.term, self.role, self.leader) == (status.term, status.role, status.leader)
-            && self.membership == status.membership
-            && self.stopped == status.stopped.is_some()
     }
 }
 
@@ -374,26 +294,18 @@ impl Driver {
         tasks: Tasks,
     ) -> Arc<Replica> {
         let timing = charter.timing;
-        let raft = node.as_ref().map(Node::status);
-        let standing = node.as_ref().map(Node::status);
-        let awake = node.as_ref().map(Node::awake);
-        let progress = parts.applied.watch();
+        let raft = node.as_ref().map(|node| (node.status(), node.awake()));
+        let news = News::new(raft, parts.applied.watch(), followed);
         let replica = Replica::new(parts, node, &tasks);
         self.running = Some(Running {
             charter,
             replica: replica.clone(),
-            progress,
-            raft,
-            standing,
-            stood: Standing::default(),
-            followed,
+            news,
             tasks,
             committed: false,
             verdict: false,
             rest: Rest::new(self.parts.settled.options.quiesce_after, timing),
             watch: Watch::new(),
-            awake,
-            look_again: rt::now(),
         });
         self.seats.reset();
         self.versions.reset();
