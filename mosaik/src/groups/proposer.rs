@@ -180,11 +180,7 @@ impl Proposer {
 
     /// Hands an item over, waiting for room.
     pub(crate) async fn submit(&self, admitted: Admitted) -> Told {
-        let (reply, told) = oneshot::channel();
-        if let Some(waits) = self.hand_over(admitted, Asker::Here(reply)) {
-            waits.await;
-        }
-        told
+        ask(|asker| self.hand_over(admitted, asker)).await
     }
 
     /// Hands an item over; where there is no room, once what is returned has waited for some.
@@ -206,6 +202,15 @@ impl Proposer {
             }
         }
     }
+}
+
+/// Has an item handed over by whoever waits for its fate here.
+pub(crate) async fn ask(hand_over: impl FnOnce(Asker) -> Work) -> Told {
+    let (reply, told) = oneshot::channel();
+    if let Some(waits) = hand_over(Asker::Here(reply)) {
+        waits.await;
+    }
+    told
 }
 
 /// What is to be proposed.

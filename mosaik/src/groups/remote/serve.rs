@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::message::{Answer, Answered, End, Hello, Standing, Unanswered, Welcome};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         error::Refusal,
         front::Front,
         machine::{Item, ItemReply, QueryError},
-        proposer::{Asker, Failed, Fate, MAX_ITEM, UnderWay},
+        proposer::{Asker, Failed, Fate, MAX_ITEM, UnderWay, ask},
         proto::log_id::LogId,
         replica::Replica,
         route::Route,
@@ -96,11 +96,7 @@ impl Gateway {
 
     /// Has an item applied, by whoever leads.
     pub(super) async fn submit(&self, item: Item) -> Fate {
-        let (reply, told) = oneshot::channel();
-        if let Some(work) = self.hand_over(item, Asker::Here(reply)) {
-            work.await;
-        }
-        UnderWay::from(told).await
+        UnderWay::from(ask(|asker| self.hand_over(item, asker)).await).await
     }
 
     fn hand_over(&self, item: Item, asker: Asker) -> Work {
