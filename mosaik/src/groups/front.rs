@@ -352,6 +352,17 @@ impl Front {
         self.news.notify_one();
     }
 
+    /// Tells founding that the log of a charter is about to hold an entry of a leader, unless it knows.
+    pub(crate) fn appended(&self, epoch: Epoch) {
+        let mut core = self.core();
+        let founding = core.founding.as_ref();
+        if founding.is_some_and(|founding| founding.awaits_entry(epoch)) {
+            core.tell(Input::Appended(epoch));
+            drop(core);
+            self.news.notify_one();
+        }
+    }
+
     /// Waits for something to do.
     pub(crate) async fn news(&self) {
         self.news.notified().await;

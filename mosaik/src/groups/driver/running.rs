@@ -272,7 +272,7 @@ impl Driver {
         config.timing = timing;
         let (front, epoch) = (self.front.clone(), parts.epoch);
         // Told before the entry is acknowledged to anybody.
-        let led = move || front.tell(Input::Appended(epoch));
+        let led = move || front.appended(epoch);
         let log = RaftLog::new(self.log.clone()).when_led(led);
         let lines = Arc::new(FrontLines {
             front: self.front.clone(),

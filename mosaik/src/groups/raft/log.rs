@@ -31,7 +31,7 @@ pub(crate) struct RaftLog {
     led: Option<Arc<OnLed>>,
 }
 
-/// Called before the first entry of a leader is in the log.
+/// Called before entries of a leader are in the log.
 type OnLed = dyn Fn() + Send + Sync;
 
 impl RaftLog {

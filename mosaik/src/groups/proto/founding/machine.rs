@@ -145,7 +145,9 @@ impl Founding {
             Input::Withdrawn(member) => self.on_withdrawn(member, out),
             Input::RaftCalled { from, epoch } => self.on_raft_called(from, epoch),
             Input::Appended(epoch) => {
-                if let Some(bound) = self.running(epoch) {
+                if self.awaits_entry(epoch)
+                    && let Some(bound) = &mut self.bound
+                {
                     bound.entry = true;
                 }
             }
@@ -437,8 +439,13 @@ impl Founding {
         }
     }
 
-    fn running(&mut self, epoch: Epoch) -> Option<&mut Bound> {
-        let bound = self.bound.as_mut();
+    /// Whether [`Input::Appended`] tells anything new of a charter, as it does once: a log is appended to all the time.
+    pub(crate) fn awaits_entry(&self, epoch: Epoch) -> bool {
+        self.running(epoch).is_some_and(|bound| !bound.entry)
+    }
+
+    fn running(&self, epoch: Epoch) -> Option<&Bound> {
+        let bound = self.bound.as_ref();
         bound.filter(|bound| bound.charter.epoch == epoch && bound.started)
     }
 

@@ -135,8 +135,8 @@ pub(crate) enum Input {
         /// The charter's epoch.
         epoch: Epoch,
     },
-    /// The log of the charter is about to hold the first entry of a leader. Give this before that
-    /// entry is acknowledged to anybody; the entry that `initialize` writes does not count.
+    /// The log of the charter is about to hold an entry of a leader. Give this before that entry is acknowledged to
+    /// anybody, if [`awaits_entry`](super::Founding::awaits_entry); the entry that `initialize` writes does not count.
     Appended(Epoch),
     /// The first entry of a leader is committed and this member is listed in the committed membership;
     /// or the log holds a later membership, which proves as much.

@@ -114,6 +114,17 @@ fn check_bounds(founding: &Founding) -> Result<(), TestCaseError> {
         }
         prop_assert!(!(bound.pledged && bound.sealed));
     }
+    for epoch in (0..4)
+        .map(epoch)
+        .filter(|epoch| !founding.awaits_entry(*epoch))
+    {
+        let (mut told, mut out) = (founding.clone(), Vec::new());
+        told.handle(Input::Appended(epoch), &mut out);
+        prop_assert!(
+            told == *founding && out.is_empty(),
+            "it was of no use to tell"
+        );
+    }
     let announcers = founding.heard.as_ref().map_or(0, |h| h.announcers.len());
     prop_assert!(announcers <= MAX_ANNOUNCERS);
     let _ = founding.status().to_string();

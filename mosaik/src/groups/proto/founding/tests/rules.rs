@@ -250,6 +250,17 @@ fn a_raft_request_proves_all_acceptances_unless_pledged() {
 }
 
 #[test]
+fn an_entry_is_told_of_once() {
+    let mut second = Member::of_three(1);
+    assert!(!second.founding.awaits_entry(epoch(1)));
+    second.seal(&charter(1, 1));
+    assert!(second.founding.awaits_entry(epoch(1)));
+    assert!(!second.founding.awaits_entry(epoch(2)));
+    second.tell(Input::Appended(epoch(1)));
+    assert!(!second.founding.awaits_entry(epoch(1)));
+}
+
+#[test]
 fn the_last_one_left_forgets_or_recovers() {
     let charter = charter(1, 1);
     for entry in [false, true] {
