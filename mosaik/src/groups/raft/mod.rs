@@ -24,6 +24,7 @@ mod status;
 mod tests;
 mod turns;
 mod types;
+mod untold;
 mod wire;
 
 pub(crate) use log::RaftLog;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures::{
-    Stream, StreamExt as _,
+    FutureExt as _, Stream, StreamExt as _,
     stream::{self, BoxStream},
 };
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
@@ -160,7 +160,12 @@ where
     line.busy = true;
     let Line { tx, rx, busy, .. } = line;
     let flight = Arc::new(Flight::new(patience));
-    let mut answers = Box::pin(stream::unfold((rx, flight.clone()), next_answer));
+    let in_flight = InFlight {
+        rx,
+        flight: flight.clone(),
+        next: None,
+    };
+    let mut answers = Box::pin(stream::unfold(in_flight, next_answer));
     let mut writer = Some(Box::pin(write(tx, input, flight.clone())));
     let mut overdue = Box::pin({
         let flight = flight.clone();
@@ -197,27 +202,48 @@ where
     session.boxed()
 }
 
-type InFlight<'s> = (&'s mut Answers, Arc<Flight>);
+/// Where answers come from, and what came behind the last one that was yielded.
+struct InFlight<'s> {
+    rx: &'s mut Answers,
+    flight: Arc<Flight>,
+    next: Option<Outcome>,
+}
 
-/// The next answer to a whole request.
-async fn next_answer(
-    (rx, flight): InFlight<'_>,
-) -> Option<(Result<StreamAppendResult<Types>, CallError>, InFlight<'_>)> {
-    let next = async {
+type Outcome = Result<StreamAppendResult<Types>, CallError>;
+
+impl InFlight<'_> {
+    /// The next answer to a whole request.
+    async fn answer(&mut self) -> Outcome {
         loop {
-            let answer = rx.next().await?;
+            let answer = self.rx.next().await?;
             if answer == Answer::Working {
-                flight.moved();
+                self.flight.moved();
                 continue;
             }
-            let part = flight.pop().ok_or(Offence::Answer)?;
+            let part = self.flight.pop().ok_or(Offence::Answer)?;
             if let Some(result) = outcome(answer, part)? {
                 return Ok(result);
             }
         }
+    }
+}
+
+/// The next answer to a whole request, or to the last of several that are done already: it speaks for all of them.
+async fn next_answer(mut answers: InFlight<'_>) -> Option<(Outcome, InFlight<'_>)> {
+    let mut last = match answers.next.take() {
+        Some(next) => next,
+        None => answers.answer().await,
     };
-    let next = next.await;
-    Some((next, (rx, flight)))
+    while let Ok(Ok(_)) = &last {
+        match answers.answer().now_or_never() {
+            Some(next @ Ok(Ok(_))) => last = next,
+            next => {
+                answers.next = next;
+                break;
+            }
+        }
+    }
+    Some((last, answers))
 }
 
 /// Writes requests as they come, several small ones at once and none later than it could be.

@@ -31,6 +31,7 @@ use super::{
     snapshot,
     turns::Turns,
     types::{self, EntryError, Types},
+    untold::Untold,
     wire::{ANSWER_FRAME, Answer, Append, CALL_FRAME, Call, CallAnswer, Held, Offence, Offer},
 };
 use crate::{
@@ -42,11 +43,13 @@ use crate::{
     id::{GroupId, MemberId},
     rt,
     transport::{CloseCode, Link, LinkError, LinkReceiver, RecvHalf, SendHalf},
-    wire::{END, MAX_FRAME, encode_frame, encode_frame_onto},
+    wire::{END, MAX_FRAME, encode_frame},
 };
 
 /// How often in a lease a follower that works on entries says that it does, while its disk takes its time.
 const WORKING: u32 = 4;
+/// How long an answer that tells nothing new waits for one that does.
+const HELD_BACK: Duration = Duration::from_millis(5);
 /// How long a call may take, and how long the end of a stream.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -208,9 +211,18 @@ struct Entries<'s> {
     feed: Option<mpsc::Sender<AppendEntriesRequest<Types>>>,
     /// Fused: openraft's own stream panics when it is asked once more than it has to say.
     answers: Fuse<BoxStream<'static, Result<StreamAppendResult<Types>, Fatal<Types>>>>,
-    /// Sizes of the requests that await their answers, and their sum.
-    waiting: VecDeque<usize>,
+    /// The requests that await their answers, and the sum of their sizes.
+    waiting: VecDeque<Waiting>,
     bytes: usize,
+    untold: Untold,
+}
+
+/// A request that awaits its answer.
+#[derive(Clone, Copy)]
+struct Waiting {
+    size: usize,
+    /// Whether its answer tells something new in any case.
+    tells: bool,
 }
 
 impl<'s> Entries<'s> {
@@ -228,6 +240,7 @@ impl<'s> Entries<'s> {
             answers: server.core.append(requests.boxed()).fuse(),
             waiting: VecDeque::new(),
             bytes: 0,
+            untold: Untold::default(),
         }
     }
 
@@ -240,14 +253,20 @@ impl<'s> Entries<'s> {
         let mut open = true;
         let pause = self.server.lease / WORKING;
         let mut working = pin!(rt::sleep(pause));
+        let mut holding = pin!(rt::sleep(HELD_BACK));
         while open || !self.waiting.is_empty() {
             let room = self.waiting.len() < MAX_IN_FLIGHT && self.bytes < MAX_IN_FLIGHT_BYTES;
             tokio::select! {
                 biased;
                 answer = self.answers.next(), if !self.waiting.is_empty() => {
-                    let (frames, last) = self.say(answer)?;
-                    tx.write_all(&frames).await?;
-                    if last {
+                    let first = self.untold.count() == 0;
+                    let more = self.note(answer)?;
+                    if self.untold.is_urgent() {
+                        tx.write_all(&self.untold.take()).await?;
+                    } else if first {
+                        holding.set(rt::sleep(HELD_BACK));
+                    }
+                    if !more {
                         return Ok(());
                     }
                 }
@@ -263,13 +282,16 @@ impl<'s> Entries<'s> {
                     }
                     None => open = false,
                 },
+                () = &mut holding, if self.untold.count() > 0 => {
+                    tx.write_all(&self.untold.take()).await?;
+                }
                 () = &mut working, if self.follows && !self.waiting.is_empty() => {
                     tx.write_all(&still_working()?).await?;
                     working.set(rt::sleep(pause));
                 }
             }
         }
-        Ok(())
+        Ok(tx.write_all(&self.untold.take()).await?)
     }
 
     async fn hand_over(&mut self, frame: &Bytes) -> Result<(), ServeError> {
@@ -278,35 +300,43 @@ impl<'s> Entries<'s> {
         append.check(self.from, held)?;
         self.follows = append.vote.term >= held.term;
         self.server.pulse.led();
+        let waiting = Waiting {
+            size: frame.len(),
+            // A heartbeat is waited for.
+            tells: self.purpose == Purpose::Heartbeat || !append.entries.is_empty(),
+        };
         let request = request(append)?;
         let feed = self.feed.as_ref().ok_or(ServeError::Stopped)?;
-        self.waiting.push_back(frame.len());
-        self.bytes += frame.len();
+        self.bytes += waiting.size;
+        self.waiting.push_back(waiting);
         // There is room in it for all that wait.
         feed.send(request).await.map_err(|_| ServeError::Stopped)
     }
 
-    /// The frames of an answer and of those that are there already, and whether none follows them.
-    fn say(
+    /// Notes an answer and those that are there already as untold; says whether any can follow.
+    fn note(
         &mut self,
         answer: Option<Result<StreamAppendResult<Types>, Fatal<Types>>>,
-    ) -> Result<(Vec<u8>, bool), ServeError> {
-        let mut frames = Vec::new();
+    ) -> Result<bool, ServeError> {
         let mut next = Some(answer);
         while let Some(answer) = next {
             let answer = answer.ok_or(ServeError::Stopped)?.map_err(stopped)?;
-            self.bytes -= self.waiting.pop_front().unwrap_or(0);
-            let framed = encode_frame_onto(&say(&answer), ANSWER_FRAME, &mut frames);
-            framed.map_err(LinkError::from)?;
+            let waiting = self.waiting.pop_front().ok_or(ServeError::Stopped)?;
+            self.bytes -= waiting.size;
+            let added = match &answer {
+                Ok(matched) => self.untold.done(waiting.tells, *matched),
+                Err(error) => self.untold.other(say(error)),
+            };
+            added.map_err(LinkError::from)?;
             if answer.is_err() {
                 // openraft answers nothing that follows an error.
                 self.waiting.clear();
-                return Ok((frames, true));
+                return Ok(false);
             }
             let more = !self.waiting.is_empty();
             next = more.then(|| self.answers.next().now_or_never()).flatten();
         }
-        Ok((frames, false))
+        Ok(true)
     }
 
     /// Waits until openraft has answered what was handed over.
@@ -362,11 +392,10 @@ fn still_working() -> Result<Vec<u8>, LinkError> {
     Ok(encode_frame(&Answer::Working, ANSWER_FRAME)?)
 }
 
-fn say(answer: &StreamAppendResult<Types>) -> Answer {
-    match answer {
-        Ok(_) => Answer::Done,
-        Err(StreamAppendError::Conflict(_)) => Answer::Conflict,
-        Err(StreamAppendError::HigherVote(vote)) => Answer::Higher(types::vote(vote)),
+fn say(error: &StreamAppendError<Types>) -> Answer {
+    match error {
+        StreamAppendError::Conflict(_) => Answer::Conflict,
+        StreamAppendError::HigherVote(vote) => Answer::Higher(types::vote(vote)),
     }
 }
 

@@ -149,8 +149,12 @@ async fn a_line_is_used_again_once_all_is_answered() {
             }
         };
         let (answered, ()) = tokio::join!(answered, answers);
-        let expected: Vec<_> = (1..=200).map(|index| Ok(matched(index))).collect();
+        // Some speak for those before them.
+        let told = |index| answered.contains(&Ok(matched(index)));
+        let expected = (1..=200).filter(|index| told(*index));
+        let expected: Vec<_> = expected.map(|index| Ok(matched(index))).collect();
         assert_eq!(answered, expected);
+        assert_eq!(answered.last(), Some(&Ok(matched(200))));
         assert!(pair.line.is_reusable());
     }
     // Not when somebody went away in the middle.
@@ -158,6 +162,37 @@ async fn a_line_is_used_again_once_all_is_answered() {
     assert!(rt::timeout(LATENCY * 5, begun.next()).await.is_err());
     drop(begun);
     assert!(!pair.line.is_reusable());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_of_those_that_are_done_speaks_for_all() {
+    let mut pair = Pair::new().await;
+    let mut frames = Vec::new();
+    for answer in [Answer::Done, Answer::Working, Answer::Done, Answer::Done] {
+        crate::wire::encode_frame_onto(&answer, ANSWER_FRAME, &mut frames).unwrap();
+    }
+    let Link { tx, mut rx } = pair.far;
+    let mut tx = tx.into_half();
+    let mut session = session(&mut pair.line, requests(4, 10), PATIENCE);
+    let far = async {
+        for _ in 0..4 {
+            rx.recv_frame().await.unwrap().unwrap();
+        }
+        tx.write_all(&frames).await.unwrap();
+        rt::sleep(LATENCY * 5).await;
+        tx.write_all(&frames).await.unwrap();
+    };
+    let answers = async {
+        let first = session.next().await;
+        (first, session.next().await, session.next().await)
+    };
+    let (answers, ()) = tokio::join!(answers, far);
+    // The last of all is answered by itself, and what follows it answers nothing.
+    let offence = Some(Err(CallError::Offence(Offence::Answer)));
+    assert_eq!(
+        answers,
+        (Some(Ok(matched(3))), Some(Ok(matched(4))), offence)
+    );
 }
 
 #[tokio::test(start_paused = true)]
