@@ -11,6 +11,7 @@ use super::{
     group::Group,
     group_client::GroupClient,
     machine::MAX_COMMANDS,
+    packed::packed,
 };
 
 /// Commands to be applied together: the number of each and its arguments, one after the other.
@@ -25,12 +26,20 @@ impl Calls {
         if self.count >= MAX_COMMANDS {
             return Err(too_many(self.count as usize + 1));
         }
-        let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.extend_from_slice(&number.to_le_bytes());
-        self.bytes = append(bytes, arguments)?;
+        let bytes = std::mem::take(&mut self.bytes);
+        self.bytes = append_call(bytes, number, arguments)?;
         self.count += 1;
         Ok(())
     }
+}
+
+fn append_call<A: Serialize>(
+    mut bytes: Vec<u8>,
+    number: u64,
+    arguments: &A,
+) -> Result<Vec<u8>, GroupError> {
+    bytes.extend_from_slice(&number.to_le_bytes());
+    append(bytes, arguments)
 }
 
 impl Caller {
@@ -53,13 +62,12 @@ impl Caller {
     where
         F: FnOnce(&[u8]) -> Result<T, GroupError> + Send + 'static,
     {
-        let mut calls = Calls::default();
-        let encoded = calls.push(number, arguments);
-        let encoded = encoded.and_then(|()| may(calls.bytes.len() - size_of_val(&number)));
-        async move {
-            encoded?;
-            self.run(1, calls.bytes.into(), finish).await
-        }
+        let command = packed(|bytes| append_call(bytes, number, arguments));
+        let command = command.and_then(|command| {
+            may(command.len() - size_of_val(&number))?;
+            Ok(command)
+        });
+        async move { self.run(1, command?, finish).await }
     }
 
     fn call_many<A: Serialize, T: DeserializeOwned + Send + 'static>(
@@ -161,8 +169,8 @@ impl<M: Send + Sync> GroupClient<M> {
         arguments: &A,
     ) -> impl Future<Output = Result<T, GroupError>> + Send + use<M, A, T> {
         let caller = self.caller();
-        let query = append(number.to_le_bytes().to_vec(), arguments);
-        async move { caller.query(query?.into()).await }
+        let query = packed(|bytes| append_call(bytes, number, arguments));
+        async move { caller.query(query?).await }
     }
 }
 

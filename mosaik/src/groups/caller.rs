@@ -10,15 +10,13 @@ use super::{
     error::{GroupError, Refusal, Unavailable},
     execution::Execution,
     machine::{MAX_COMMANDS, StateMachine},
+    packed::packed,
     pending::Pending,
     remote::{Connected, Unanswered},
     shared::Shared,
     status::Phase,
 };
 use crate::{metrics, rt, wire};
-
-/// Bytes of memory that a command takes at first, so that it seldom has to grow.
-const ROOM: usize = 128;
 
 /// What sends the commands of one call.
 #[derive(Clone)]
@@ -36,8 +34,8 @@ impl Caller {
         self,
         command: M::Command,
     ) -> Result<M::Output, GroupError> {
-        let command = append(Vec::new(), &command)?;
-        self.run(1, command.into(), decode_all).await
+        let command = packed(|bytes| append(bytes, &command))?;
+        self.run(1, command, decode_all).await
     }
 
     /// Applies several, as one entry.
@@ -154,12 +152,9 @@ fn unavailable(shared: &Shared) -> Unavailable {
 
 /// The bytes, with an encoded value behind them.
 pub(crate) fn append<T: serde::Serialize>(
-    mut bytes: Vec<u8>,
+    bytes: Vec<u8>,
     value: &T,
 ) -> Result<Vec<u8>, GroupError> {
-    if bytes.capacity() < ROOM {
-        bytes.reserve(ROOM);
-    }
     postcard::to_extend(value, bytes).map_err(|error| GroupError::Encoding(error.to_string()))
 }
 

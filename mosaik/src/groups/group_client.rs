@@ -10,6 +10,7 @@ use super::{
     group::{Member, Version, members},
     handle,
     machine::StateMachine,
+    packed::packed,
     status::GroupExplanation,
 };
 use crate::id::{GroupId, PeerId};
@@ -67,8 +68,8 @@ impl<M: StateMachine> GroupClient<M> {
     /// # Errors
     /// See [`GroupError`].
     pub async fn query(&self, query: M::Query) -> Result<M::Answer, GroupError> {
-        let query = append(Vec::new(), &query)?;
-        self.caller.query(query.into()).await
+        let query = packed(|bytes| append(bytes, &query))?;
+        self.caller.query(query).await
     }
 }
 

@@ -43,6 +43,7 @@ mod machine;
 mod notes;
 mod operate;
 mod options;
+mod packed;
 mod pending;
 mod progress;
 mod proposer;

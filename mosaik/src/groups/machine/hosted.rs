@@ -470,29 +470,32 @@ fn state_of<M: Application>(bytes: &[u8]) -> Result<M, RestoreError> {
     Ok(state)
 }
 
-/// All of a batch, or why it is none.
+/// All of a batch, or why it is none. Most are of one command, for which nothing is allocated.
 fn decode<M: Application>(
     count: u32,
     bytes: &[u8],
     numbers: Numbers<'_>,
-) -> Result<Vec<M::Operation>, CheckError> {
+) -> Result<impl Iterator<Item = M::Operation> + use<M>, CheckError> {
     if count > MAX_COMMANDS {
         return Err(CheckError::TooMany { count });
     }
     let decoded = guarded(|| {
         // Not as many as it says before there is one of each.
-        let mut commands = Vec::new();
+        let (mut first, mut others) = (None, Vec::new());
         let mut rest = bytes;
         for _ in 0..count {
             let (command, left) = M::decode(rest)?;
             if M::NAMED {
                 numbers(Unknown::number(rest)?.0);
             }
-            commands.push(command);
+            match &first {
+                None => first = Some(command),
+                Some(_) => others.push(command),
+            }
             rest = left;
         }
         match rest.len() {
-            0 => Ok(commands),
+            0 => Ok(first.into_iter().chain(others)),
             extra => Err(CheckError::Trailing { extra }),
         }
     });
