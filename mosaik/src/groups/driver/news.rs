@@ -19,8 +19,6 @@ const PACE: Duration = Duration::from_millis(25);
 pub(super) struct News {
     raft: Option<Raft>,
     machine: watch::Receiver<MachineStatus>,
-    /// The same, looked at for what is more than a position.
-    facts: watch::Receiver<MachineStatus>,
     followed: watch::Receiver<Followed>,
     /// What was known when there was news last.
     known: (Status, MachineStatus),
@@ -31,8 +29,6 @@ pub(super) struct News {
 /// The same of Raft, where it runs.
 struct Raft {
     status: watch::Receiver<Status>,
-    /// The same, looked at for what is more than a position.
-    standing: watch::Receiver<Status>,
     awake: watch::Receiver<bool>,
 }
 
@@ -44,12 +40,7 @@ impl News {
         followed: watch::Receiver<Followed>,
     ) -> Self {
         Self {
-            raft: raft.map(|(status, awake)| Raft {
-                standing: status.clone(),
-                status,
-                awake,
-            }),
-            facts: machine.clone(),
+            raft: raft.map(|(status, awake)| Raft { status, awake }),
             machine,
             followed,
             known: Default::default(),
@@ -74,58 +65,52 @@ impl News {
 
     /// Waits for something new. Nothing is lost if this is dropped before.
     pub(super) async fn next(&mut self) {
+        // Receivers of their own, which look at what is there now before they wait.
+        let (mut standing, mut facts) = (self.raft().cloned(), self.machine.clone());
         let (known_raft, known_machine) = &self.known;
-        let (mut status, mut standing, mut awake) = match &mut self.raft {
-            Some(raft) => (
-                Some(&mut raft.status),
-                Some(&mut raft.standing),
-                Some(&mut raft.awake),
-            ),
-            None => (None, None, None),
-        };
-        // A Raft that is gone says so by its last status.
         let standing = async {
             match &mut standing {
                 Some(raft) => raft.wait_for(|now| is_more(known_raft, now)).await.is_ok(),
-                None => pending().await,
+                None => false,
             }
         };
         let facts = async {
-            let told = self.facts.wait_for(|now| tells_more(known_machine, now));
+            let told = facts.wait_for(|now| tells_more(known_machine, now));
             told.await.is_ok()
         };
-        let awake = async {
-            match &mut awake {
-                Some(awake) => awake.changed().await.is_ok(),
-                None => pending().await,
-            }
-        };
-        let status = async {
-            match &mut status {
-                Some(raft) => raft.changed().await.is_ok(),
-                None => pending().await,
-            }
+        let (status, awake) = match &mut self.raft {
+            Some(raft) => (Some(&mut raft.status), Some(&mut raft.awake)),
+            None => (None, None),
         };
         let positions = async {
             rt::sleep_until(self.look_again).await;
             tokio::select! {
                 biased;
-                true = status => {}
+                true = changed(status) => {}
                 Ok(()) = self.machine.changed() => {}
                 else => pending().await,
             }
         };
+        // A sender that is gone has told its last.
         tokio::select! {
             biased;
             true = standing => {}
             true = facts => {}
-            true = awake => {}
+            true = changed(awake) => {}
             Ok(()) = self.followed.changed() => {}
             () = positions => self.look_again = rt::now() + PACE,
             else => pending().await,
         }
         let raft = self.raft.as_ref().map(|raft| raft.status.borrow().clone());
         self.known = (raft.unwrap_or_default(), self.machine.borrow().clone());
+    }
+}
+
+/// Whether there is something new; there never is where nothing tells.
+async fn changed<T>(receiver: Option<&mut watch::Receiver<T>>) -> bool {
+    match receiver {
+        Some(receiver) => receiver.changed().await.is_ok(),
+        None => false,
     }
 }
 
@@ -230,35 +215,34 @@ mod tests {
         let mut told = Told::new();
         told.moves(1);
         while told.is_news() {}
-        let raft: [fn(&mut Status); 4] = [
-            |status| status.term += 1,
-            |status| status.role = Role::Leader,
-            |status| status.stopped = Some("it was stopped".into()),
-            |status| status.leader = Some(member()),
+        let changes: [fn(&Told); 9] = [
+            |told| told.raft.send_modify(|raft| raft.term += 1),
+            |told| told.raft.send_modify(|raft| raft.role = Role::Leader),
+            |told| {
+                told.raft
+                    .send_modify(|raft| raft.stopped = Some("it was stopped".into()))
+            },
+            |told| told.raft.send_modify(|raft| raft.leader = Some(member())),
+            |told| told.machine.send_modify(|machine| machine.commands = true),
+            |told| {
+                told.machine
+                    .send_modify(|machine| machine.full = Some("no room".into()))
+            },
+            |told| {
+                let membership = Some(Arc::new(membership()));
+                told.machine
+                    .send_modify(|machine| machine.membership = membership);
+            },
+            |told| told.awake.send_modify(|awake| *awake = false),
+            |told| told.followed.send_modify(|_| {}),
         ];
-        let machine: [fn(&mut MachineStatus); 3] = [
-            |machine| machine.commands = true,
-            |machine| machine.full = Some("no room".into()),
-            |machine| machine.membership = Some(Arc::new(membership())),
-        ];
-        for (index, change) in (2..).zip(raft) {
+        for (index, change) in (2..).zip(changes) {
             told.moves(index);
             assert!(!told.is_news(), "{index}");
-            told.raft.send_modify(change);
+            change(&told);
             assert!(told.is_news(), "{index}");
             assert!(!told.is_news(), "{index}");
         }
-        for (index, change) in (6..).zip(machine) {
-            told.moves(index);
-            assert!(!told.is_news(), "{index}");
-            told.machine.send_modify(change);
-            assert!(told.is_news(), "{index}");
-            assert!(!told.is_news(), "{index}");
-        }
-        told.awake.send_replace(false);
-        assert!(told.is_news() && !told.is_news());
-        told.followed.send_modify(|_| {});
-        assert!(told.is_news() && !told.is_news());
     }
 
     fn membership() -> Membership {
