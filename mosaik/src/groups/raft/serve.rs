@@ -218,7 +218,6 @@ struct Entries<'s> {
 }
 
 /// A request that awaits its answer.
-#[derive(Clone, Copy)]
 struct Waiting {
     size: usize,
     /// Whether its answer tells something new in any case.
