@@ -99,7 +99,7 @@ impl Caller {
                 let pending = Pending::new(executing, timeout, shared.tasks());
                 Err(GroupError::Timeout(pending))
             }
-            Err(_) => Err(GroupError::Unavailable(unavailable(&shared))),
+            Err(_) => Err(unsent(&shared, execution.waits_for_room())),
         }
     }
 
@@ -139,14 +139,28 @@ impl fmt::Debug for Caller {
     }
 }
 
+/// Why a command was not sent in time.
+fn unsent(shared: &Shared, waits_for_room: bool) -> GroupError {
+    match what_lacks(shared) {
+        None if waits_for_room => GroupError::Busy,
+        lacks => GroupError::Unavailable(lacks.unwrap_or(Unavailable::NoLeader)),
+    }
+}
+
+/// Why a query has no answer in time. A leader that is known and does not answer is none.
 fn unavailable(shared: &Shared) -> Unavailable {
+    what_lacks(shared).unwrap_or(Unavailable::NoLeader)
+}
+
+/// What the group lacks to answer, as far as is known here.
+fn what_lacks(shared: &Shared) -> Option<Unavailable> {
     let status = shared.status().borrow();
     let founding = matches!(status.phase, Phase::Opening | Phase::Founding(_));
     match &status.unavailable {
-        Some(why) => why.clone(),
-        None if founding => Unavailable::NotFounded,
-        None if status.phase == Phase::Connecting => Unavailable::NoMember,
-        None => Unavailable::NoLeader,
+        Some(why) => Some(why.clone()),
+        None if founding => Some(Unavailable::NotFounded),
+        None if status.phase == Phase::Connecting => Some(Unavailable::NoMember),
+        None => None,
     }
 }
 
@@ -184,4 +198,74 @@ fn finished(rest: &[u8]) -> Result<(), GroupError> {
     }
     let extra = wire::DecodeError::Trailing { extra: rest.len() };
     Err(GroupError::Encoding(extra.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::{id::PeerId, rt::Tasks};
+
+    /// Commands that may be under way at once.
+    const ROOM: usize = 2048;
+
+    fn execution(shared: &Arc<Shared>) -> Execution {
+        Execution::new(shared.clone(), 1, Bytes::from_static(b"?")).unwrap()
+    }
+
+    fn set(shared: &Shared, phase: Phase, unavailable: Option<Unavailable>) {
+        let mut status = shared.status().borrow().clone();
+        (status.phase, status.unavailable) = (phase, unavailable);
+        shared.set_status(status);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_room_in_vain_says_what_is_in_its_way() {
+        let tasks = Tasks::new(tracing::Span::none());
+        let shared = Shared::new("g", PeerId::from_bytes([1; 32]), Vec::new(), &tasks);
+        let called = || async {
+            let caller = Caller {
+                shared: shared.clone(),
+                timeout: Duration::from_secs(10),
+                connected: None,
+            };
+            caller.run(1, Bytes::from_static(b"?"), |_| Ok(())).await
+        };
+        // There is room, and no way to a leader: nobody knows more.
+        set(&shared, Phase::Voter, None);
+        let lost = called().await;
+        let no_leader = matches!(lost, Err(GroupError::Unavailable(Unavailable::NoLeader)));
+        assert!(no_leader, "{lost:?}");
+
+        let mut before: Vec<_> = (0..ROOM).map(|_| execution(&shared)).collect();
+        for execution in &mut before {
+            assert!(execution.outcome().now_or_never().is_none());
+            assert!(!execution.waits_for_room());
+        }
+        let busy = called().await;
+        assert!(matches!(busy, Err(GroupError::Busy)), "{busy:?}");
+        // It is full because nothing can be answered.
+        let lacks = Unavailable::NoQuorum {
+            have: 1,
+            need: 2,
+            missing: Vec::new(),
+        };
+        set(&shared, Phase::Voter, Some(lacks.clone()));
+        let minority = called().await;
+        assert!(matches!(&minority, Err(GroupError::Unavailable(why)) if *why == lacks));
+        set(&shared, Phase::Opening, None);
+        let unfounded = called().await;
+        let not_founded = matches!(
+            unfounded,
+            Err(GroupError::Unavailable(Unavailable::NotFounded))
+        );
+        assert!(not_founded, "{unfounded:?}");
+
+        set(&shared, Phase::Voter, None);
+        drop(before.pop());
+        let let_in = called().await;
+        let no_leader = matches!(let_in, Err(GroupError::Unavailable(Unavailable::NoLeader)));
+        assert!(no_leader, "{let_in:?}");
+    }
 }

@@ -24,7 +24,8 @@ pub enum GroupError {
     /// whether the command was applied is not known. Look at the state, then decide whether to send it again.
     #[error("the session expired; whether the command was applied is not known")]
     SessionExpired,
-    /// The command is not applied: too much is under way. Try again when earlier commands are answered.
+    /// The command is not applied: too much is under way, so that there was no room for it within the
+    /// `command_timeout`, or none for another session in the group. Try again when earlier commands are answered.
     #[error("too much is under way; the command was not applied")]
     Busy,
     /// Nothing was written: whenever a transaction was about to be applied, somebody else had changed what it had

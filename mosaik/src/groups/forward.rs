@@ -278,3 +278,43 @@ pub(super) fn emptied(bytes: &mut Vec<u8>) {
     bytes.clear();
     bytes.shrink_to(KEPT);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::groups::proto::session::SessionId;
+
+    fn item() -> Item {
+        Item::Close {
+            session: SessionId(1),
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_gives_up_waiting_for_room_has_not_asked() {
+        let (requests, mut queue) = mpsc::channel(1);
+        let forwarding = Forwarding {
+            requests,
+            waiting: Arc::default(),
+        };
+        let first = forwarding.send(item()).now_or_never();
+        assert!(matches!(first, Some(Ok(_))));
+        let mut second = Box::pin(forwarding.send(item()));
+        assert!((&mut second).now_or_never().is_none());
+        drop(second);
+        assert_eq!(lock(&forwarding.waiting).submitted.len(), 1);
+        assert!(matches!(
+            queue.try_recv(),
+            Ok(Request::Submit { id: 0, .. })
+        ));
+
+        // The room that it waited for is there for others.
+        let third = forwarding.send(item()).now_or_never();
+        assert!(matches!(third, Some(Ok(_))));
+        assert!(matches!(
+            queue.try_recv(),
+            Ok(Request::Submit { id: 1, .. })
+        ));
+        assert!(queue.try_recv().is_err());
+    }
+}

@@ -552,6 +552,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whoever_gives_up_waiting_for_room_has_handed_nothing_over() {
+        let (queue, mut submissions) = mpsc::channel(1);
+        let proposer = Proposer { queue };
+        let handed_over = |sequence| proposer.submit(submission(sequence, 8).admitted);
+        let mut first = handed_over(0).now_or_never().unwrap();
+        let mut second = Box::pin(handed_over(1));
+        assert!((&mut second).now_or_never().is_none());
+        drop(second);
+        assert_eq!(sequences(&[submissions.try_recv().unwrap()]), [0]);
+        assert!((&mut first).now_or_never().unwrap().is_err());
+        let mut third = handed_over(2).now_or_never().unwrap();
+        assert_eq!(sequences(&[submissions.try_recv().unwrap()]), [2]);
+
+        // Nothing is proposed any more.
+        drop(submissions);
+        let last = handed_over(3).now_or_never().unwrap();
+        assert_eq!(last.await.unwrap(), Err(Failed::Stopped));
+        assert!((&mut third).now_or_never().unwrap().is_err());
+    }
+
+    #[tokio::test]
     async fn those_who_come_together_are_waited_for_and_none_is_lost() {
         let (queue, submissions) = mpsc::channel(BACKLOG);
         let mut incoming = Incoming::new(submissions);

@@ -39,6 +39,17 @@ pub(crate) enum Route {
     Remote(Arc<Remote>),
 }
 
+/// A way on which items are handed over.
+#[derive(Debug)]
+pub(crate) enum Opened<'r> {
+    /// To the proposer here.
+    Here(&'r Replica),
+    /// To that of another member.
+    There(Forwarding),
+    /// To a member that passes them on.
+    Remote(&'r Arc<Remote>),
+}
+
 /// The way to a leader that is another member.
 pub(crate) struct There {
     front: Arc<Front>,
@@ -89,16 +100,16 @@ impl Route {
 
     /// Asks the leader to apply an item.
     pub(crate) async fn submit(&self, item: Item) -> Fate {
-        self.send(item).await?.await
+        self.opened().await?.send(item).await?.await
     }
 
-    /// The same, once it may be handed over. Dropped before that, it was not.
-    pub(crate) async fn send(&self, item: Item) -> Result<UnderWay, Failed> {
-        match self {
-            Self::Here(replica) => replica.send(item).await,
-            Self::There(there) => there.forwarding().await?.send(item).await,
-            Self::Remote(remote) => Ok(UnderWay::Passed(remote.submit(item))),
-        }
+    /// The way, once items can be handed over on it.
+    pub(crate) async fn opened(&self) -> Result<Opened<'_>, Failed> {
+        Ok(match self {
+            Self::Here(replica) => Opened::Here(replica),
+            Self::There(there) => Opened::There(there.forwarding().await?),
+            Self::Remote(remote) => Opened::Remote(remote),
+        })
     }
 
     /// Has a member answer a query, for a client without a replica.
@@ -117,6 +128,17 @@ impl Route {
             Self::There(there) => there.forwarding().await?.read().await,
             // A client has no state that it could read.
             Self::Remote(_) => Err(Failed::Malformed),
+        }
+    }
+}
+
+impl Opened<'_> {
+    /// Asks the leader to apply an item, once there is room for it. Dropped before that, it was not handed over.
+    pub(crate) async fn send(&self, item: Item) -> Result<UnderWay, Failed> {
+        match self {
+            Self::Here(replica) => replica.send(item).await,
+            Self::There(forwarding) => forwarding.send(item).await,
+            Self::Remote(remote) => Ok(UnderWay::Passed(remote.submit(item))),
         }
     }
 }
