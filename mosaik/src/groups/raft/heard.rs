@@ -1,4 +1,4 @@
-//! When a leader last heard of the others, whatever their disks do.
+//! When a leader last heard of the others, whatever their disks do, and when that was said which they obeyed last.
 //!
 //! What openraft tells of a follower waits for that follower's disk: the answer to a heartbeat stands behind the
 //! entries before it. So that a slow disk is not taken for a member that is gone, each says at once that it was
@@ -26,6 +26,11 @@ impl Heard {
         *at = now.max(*at);
     }
 
+    /// Forgets who votes no more: members come and go.
+    pub(super) fn forget_others(&self, membership: &Membership) {
+        lock(&self.last).retain(|member, _| membership.votes(member));
+    }
+
     /// For how long a leader, `me`, has not heard of a majority: of each set of voters, while there are two. It leads
     /// since `began`, and what it heard before counts for nothing.
     pub(super) fn age(
@@ -35,9 +40,7 @@ impl Heard {
         began: Instant,
         now: Instant,
     ) -> Duration {
-        let mut last = lock(&self.last);
-        // Members come and go.
-        last.retain(|member, _| membership.votes(member));
+        let last = lock(&self.last);
         let heard = membership.configs().map(|voters| {
             let at = |voter: &MemberId| match *voter == me {
                 true => now,
@@ -50,6 +53,21 @@ impl Heard {
             heard.get(nth).copied().unwrap_or(began)
         });
         now.duration_since(heard.min().unwrap_or(began))
+    }
+
+    /// Whether a majority besides or with the leader, `me`, was noted at `since` or later: of each set of voters.
+    pub(super) fn is_majority_since(
+        &self,
+        membership: &Membership,
+        me: MemberId,
+        since: Instant,
+    ) -> bool {
+        let last = lock(&self.last);
+        let noted =
+            |voter: &&MemberId| **voter == me || last.get(*voter).is_some_and(|at| *at >= since);
+        membership
+            .configs()
+            .all(|voters| voters.iter().filter(noted).count() > voters.len() / 2)
     }
 }
 
@@ -88,6 +106,12 @@ mod tests {
         }
         let found = told.age(&membership, member(1), at(1000), at(2000));
         assert_eq!(found, Duration::from_millis(age), "{voters:?} {heard:?}");
+        // It is the same majority, to the moment.
+        if age < 1000 && !told.is_majority_since(&membership, member(1), at(2001)) {
+            let is_since = |millis| told.is_majority_since(&membership, member(1), at(millis));
+            assert!(is_since(2000 - age), "{voters:?} {heard:?}");
+            assert!(!is_since(2001 - age), "{voters:?} {heard:?}");
+        }
     }
 
     #[test]

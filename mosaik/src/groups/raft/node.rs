@@ -45,7 +45,7 @@ use crate::{
         storage::{LogId, MAX_PAYLOAD},
     },
     id::{GroupId, MemberId},
-    rt::{Instant, Tasks, watch},
+    rt::{self, Instant, Tasks, watch},
 };
 
 /// Entries in one request of replication.
@@ -240,23 +240,36 @@ impl Node {
         if self.inner.pulse.is_silent() {
             return Err(ReadError::NotConfirmed);
         }
-        let option = LinearizerOption::new(Some(Duration::ZERO), true);
-        let option = option.with_wait_timeout(self.inner.timing.election_max.saturating_mul(2));
-        match self.core().read(option).await {
-            Ok(read) => {
-                self.inner.pulse.confirmed();
-                Ok(types::log_id(read.log_id()))
+        let (since, limit) = (rt::now(), self.inner.timing.election_max.saturating_mul(2));
+        let option = LinearizerOption::new(Some(Duration::ZERO), true).with_wait_timeout(limit);
+        loop {
+            match self.core().read(option.clone()).await {
+                Ok(read) if self.is_obeyed_since(since) => {
+                    self.inner.pulse.confirmed();
+                    return Ok(types::log_id(read.log_id()));
+                }
+                Ok(_) if rt::now().duration_since(since) < limit => {}
+                Ok(_) => return Err(ReadError::NotConfirmed),
+                Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                    let leader = forward.leader_id;
+                    return Err(ReadError::NotLeader { leader });
+                }
+                Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+                    return Err(ReadError::NotConfirmed);
+                }
+                Err(RaftError::Fatal(_)) => return Err(ReadError::Stopped),
             }
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-                Err(ReadError::NotLeader {
-                    leader: forward.leader_id,
-                })
-            }
-            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
-                Err(ReadError::NotConfirmed)
-            }
-            Err(RaftError::Fatal(_)) => Err(ReadError::Stopped),
         }
+    }
+
+    /// Whether a majority has answered, as followers, what was sent at `since` or later. openraft goes by the entries
+    /// that an answer is about, and takes what only says how far the log is committed as answered with the entries before
+    /// it: by an answer that came long after it was given, it would confirm a leader that is none any more.
+    fn is_obeyed_since(&self, since: Instant) -> bool {
+        let (me, obeyed) = (self.inner.server.me, &self.inner.pulse.obeyed);
+        let status = self.inner.status.borrow();
+        let membership = status.membership.as_ref();
+        membership.is_some_and(|among| obeyed.is_majority_since(among, me, since))
     }
 
     /// Makes a change of the roster, if the membership is still the one that it is based on and this member

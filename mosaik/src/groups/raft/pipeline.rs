@@ -82,6 +82,7 @@ impl Line {
         let mut append = encode(request)?;
         let mut out = Outgoing::default();
         let mut sent = VecDeque::new();
+        let at = rt::now();
         self.busy = true;
         loop {
             let part = out.append(&mut append)?;
@@ -104,6 +105,7 @@ impl Line {
             self.answered += 1;
             if self.answered > before {
                 let part = sent.pop_front().ok_or(Offence::Answer)?;
+                self.rx.note(&answer, at);
                 if let Some(result) = outcome(answer, part)? {
                     // The follower ends the stream with an error.
                     self.busy = result.is_err();
@@ -137,6 +139,13 @@ impl Answers {
         let answer = self.rx.recv().await?.ok_or(LinkError::Truncated)?;
         self.pulse.heard.note(self.follower, rt::now());
         Ok(answer)
+    }
+
+    /// Notes an answer to what was sent then, or later.
+    fn note(&self, answer: &Answer, at: Instant) {
+        if !matches!(answer, Answer::Higher(_)) {
+            self.pulse.obeyed.note(self.follower, at);
+        }
     }
 }
 
@@ -220,7 +229,8 @@ impl InFlight<'_> {
                 self.flight.moved();
                 continue;
             }
-            let part = self.flight.pop().ok_or(Offence::Answer)?;
+            let (part, at) = self.flight.pop().ok_or(Offence::Answer)?;
+            self.rx.note(&answer, at);
             if let Some(result) = outcome(answer, part)? {
                 return Ok(result);
             }
@@ -292,7 +302,8 @@ struct Flight {
 }
 
 struct Parts {
-    queue: VecDeque<Sent>,
+    /// What was sent, not before when.
+    queue: VecDeque<(Sent, Instant)>,
     bytes: usize,
     /// When the follower last said anything or the way took something, or the first of the queue was sent.
     moved: Instant,
@@ -320,14 +331,15 @@ impl Flight {
         out: &mut Outgoing,
     ) -> Result<(), EncodeError> {
         let mut append = encode(request)?;
+        let now = rt::now();
         loop {
             let part = out.append(&mut append)?;
             let mut parts = lock(&self.parts);
             if parts.queue.is_empty() {
-                parts.moved = rt::now();
+                parts.moved = now;
             }
             parts.bytes += part.bytes;
-            parts.queue.push_back(part);
+            parts.queue.push_back((part, now));
             self.sent.notify_one();
             if part.whole {
                 return Ok(());
@@ -335,13 +347,13 @@ impl Flight {
         }
     }
 
-    fn pop(&self) -> Option<Sent> {
+    fn pop(&self) -> Option<(Sent, Instant)> {
         let mut parts = lock(&self.parts);
-        let part = parts.queue.pop_front()?;
+        let (part, at) = parts.queue.pop_front()?;
         parts.bytes -= part.bytes;
         parts.moved = rt::now();
         self.room.notify_one();
-        Some(part)
+        Some((part, at))
     }
 
     fn moved(&self) {

@@ -57,6 +57,8 @@ pub(super) struct Pulse {
     has_led: watch::Sender<bool>,
     /// When the others were heard of last.
     pub(super) heard: Heard,
+    /// When what they answered last, as those who follow this member, was sent to them.
+    pub(super) obeyed: Heard,
 }
 
 /// What keeps a member from standing for election.
@@ -81,6 +83,7 @@ impl Default for Pulse {
             led: Mutex::default(),
             has_led: watch::Sender::new(false),
             heard: Heard::default(),
+            obeyed: Heard::default(),
         }
     }
 }
@@ -221,7 +224,11 @@ pub(super) async fn beat(
                 let status = status.borrow();
                 let membership = status.membership.as_ref();
                 let alone = membership.is_some_and(Membership::one_votes);
-                let age = membership.map(|among| pulse.heard.age(among, server.me, began, now));
+                let age = membership.map(|among| {
+                    pulse.obeyed.forget_others(among);
+                    pulse.heard.forget_others(among);
+                    pulse.heard.age(among, server.me, began, now)
+                });
                 (age.unwrap_or_default(), alone)
             };
             let silent = !alone && keeps_silent(age, timing.election_max);

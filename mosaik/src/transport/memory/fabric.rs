@@ -294,11 +294,29 @@ impl Fabric {
         self.crash(host);
     }
 
-    fn set_between(&self, a: PeerId, b: PeerId, cut: bool) {
-        let (a, b) = {
-            let mut state = self.state();
-            (state.host_of(a), state.host_of(b))
+    /// Delays what one peer sends to another from now on.
+    pub(crate) fn delay(&self, from: PeerId, to: PeerId, latency: Duration) {
+        let (from, to) = self.hosts_of(from, to);
+        let late = Conditions {
+            latency,
+            ..Conditions::default()
         };
+        self.set_way(from, to, Some(late));
+    }
+
+    /// Lets nothing pass from one peer to another, while the other way stays as it is.
+    pub(crate) fn cut_way(&self, from: PeerId, to: PeerId) {
+        let (from, to) = self.hosts_of(from, to);
+        self.set_cut(from, to, true);
+    }
+
+    fn hosts_of(&self, a: PeerId, b: PeerId) -> (IpAddr, IpAddr) {
+        let mut state = self.state();
+        (state.host_of(a), state.host_of(b))
+    }
+
+    fn set_between(&self, a: PeerId, b: PeerId, cut: bool) {
+        let (a, b) = self.hosts_of(a, b);
         self.set_cut(a, b, cut);
         self.set_cut(b, a, cut);
     }

@@ -286,6 +286,65 @@ async fn who_works_on_it_is_there_however_long_it_takes() {
     assert!(age() >= PATIENCE);
 }
 
+/// What only says how far the log is committed follows the same entry as what is before it, and is answered by itself.
+#[tokio::test(start_paused = true)]
+async fn an_answer_says_nothing_of_what_was_sent_behind_it() {
+    let mut pair = Pair::new().await;
+    let pulse = pair.line.rx.pulse.clone();
+    let membership = Membership {
+        log_id: id(1),
+        committed: true,
+        leaving: None,
+        voters: [LEADER, FOLLOWER].into(),
+        learners: [].into(),
+    };
+    let obeyed = |since| pulse.obeyed.is_majority_since(&membership, LEADER, since);
+    let began = rt::now();
+    let note_at = began + PATIENCE / 4;
+    let note = AppendEntriesRequest {
+        prev_log_id: Some(types::raft_log_id(id(1))),
+        entries: Vec::new(),
+        leader_commit: Some(types::raft_log_id(id(1))),
+        ..request(0, 10)
+    };
+    let input = stream::once(std::future::ready(request(0, 10))).chain(stream::once(async move {
+        rt::sleep_until(note_at).await;
+        note
+    }));
+    let mut session = session(&mut pair.line, input.boxed(), PATIENCE);
+    let (answer, ()) = tokio::join!(session.next(), async {
+        for _ in 0..2 {
+            pair.far.rx.recv_frame().await.unwrap().unwrap();
+        }
+        assert!(!obeyed(began));
+        pair.far.tx.send(&Answer::Done).await.unwrap();
+    });
+    assert_eq!(answer, Some(Ok(matched(1))));
+    assert!(obeyed(began));
+    assert!(!obeyed(began + Duration::from_millis(1)));
+
+    pair.far.tx.send(&Answer::Done).await.unwrap();
+    assert_eq!(session.next().await, Some(Ok(matched(1))));
+    assert!(obeyed(note_at));
+    assert!(!obeyed(note_at + Duration::from_millis(10)));
+    assert_eq!(session.next().await, None);
+    drop(session);
+
+    // Who follows somebody else obeys no more, whatever it was sent.
+    let asked = rt::now() + Duration::from_millis(1);
+    let higher = Vote {
+        term: 2,
+        candidate: FOLLOWER,
+        committed: true,
+    };
+    let higher = Answer::Higher(higher);
+    rt::sleep_until(asked).await;
+    let (refused, sent) = tokio::join!(pair.line.ask(request(1, 10)), pair.far.tx.send(&higher));
+    sent.unwrap();
+    assert!(matches!(refused, Ok(Err(_))), "{refused:?}");
+    assert!(!obeyed(asked));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_to_nothing_is_an_offence() {
     let mut pair = Pair::new().await;

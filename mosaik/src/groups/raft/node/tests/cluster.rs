@@ -29,6 +29,49 @@ async fn three_elect_one_and_agree() {
     }
 }
 
+/// Both followers took an entry before they elected another leader, and their answers come long after that: the first
+/// commits the entry, which the second is told at once, and the second is about the same entry as that.
+#[tokio::test(start_paused = true)]
+async fn answers_from_before_an_election_confirm_nothing() {
+    let (world, hosts) = World::founded(Options::default(), 3).await;
+    let old = leader(&hosts).await;
+    let others: Vec<_> = hosts.iter().filter(|host| host.me != old.me).collect();
+    for host in &others {
+        host.applied(old.machine.payloads().len()).await;
+    }
+    for (host, late) in others.iter().zip([900, 910]) {
+        let latency = Duration::from_millis(late);
+        world.fabric.delay(host.me.peer, old.me.peer, latency);
+    }
+    let began = rt::now();
+    let late = old.node.propose(proposal("late")).await.unwrap();
+    rt::sleep(LATENCY * 10).await;
+    for host in &others {
+        world.fabric.cut_way(old.me.peer, host.me.peer);
+    }
+    let new = others[0].until(|s| s.leader.is_some_and(|leader| leader != old.me));
+    let new = new.await.leader;
+    let new = others.iter().find(|host| Some(host.me) == new).unwrap();
+    new.until(|s| s.role == Role::Leader).await;
+    // It is not obeyed yet.
+    let written = loop {
+        match new.write("new").await {
+            Ok(written) => break written,
+            Err(error) => assert!(matches!(error, ProposeError::NotLeader { .. }), "{error}"),
+        }
+        rt::sleep(LATENCY).await;
+    };
+
+    // The old leader has fallen silent, and speaks again.
+    let asked = began + Duration::from_millis(800);
+    assert!(rt::now() < asked);
+    rt::sleep_until(asked).await;
+    assert_eq!(old.node.status().borrow().role, Role::Leader);
+    let read = old.node.read_index().await;
+    assert!(!matches!(read, Ok(read) if read < written), "{read:?}");
+    assert!(late.await.is_ok(), "the first of the answers did not come");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_leader_sees_who_hears_it() {
     let (world, hosts) = World::founded(Options::default(), 3).await;
