@@ -29,8 +29,8 @@ pub(super) struct Execution {
     commands: Bytes,
     /// Whether there was room for it among what is under way.
     let_in: bool,
-    /// Whether whoever waits for it waits for room, there or with what sends it.
-    waits_for_room: bool,
+    /// Whether it waits for room with what sends it, or did when whoever waited gave up.
+    queues: bool,
     stage: Stage,
     /// What tells them apart from all others of this node, once they were to be sent.
     place: Option<Place>,
@@ -70,7 +70,7 @@ impl Execution {
             count,
             commands,
             let_in: false,
-            waits_for_room: false,
+            queues: false,
             stage: Stage::Due,
             place: None,
             sends: 0,
@@ -85,19 +85,17 @@ impl Execution {
 
     /// Whether they were not sent as there was too much before them, when whoever waited gave up.
     pub(super) fn waits_for_room(&self) -> bool {
-        self.waits_for_room
+        !self.let_in || self.queues
     }
 
     /// Waits for their outputs, which this replica has applied by then. Not to be asked again once it has told.
     pub(super) async fn outcome(&mut self) -> Result<Blob, GroupError> {
         if !self.let_in {
-            self.waits_for_room = true;
             self.shared
                 .client()
                 .let_in(&self.shared, self.commands.len())
                 .await?;
             self.let_in = true;
-            self.waits_for_room = false;
         }
         let mut routes = self.shared.routes();
         loop {
@@ -139,9 +137,9 @@ impl Execution {
         };
         let sent = match route.opened().await {
             Ok(opened) => {
-                self.waits_for_room = true;
+                self.queues = true;
                 let sent = opened.send(item).await;
-                self.waits_for_room = false;
+                self.queues = false;
                 sent
             }
             Err(failed) => Err(failed),

@@ -4,10 +4,14 @@
 //! entries before it. So that a slow disk is not taken for a member that is gone, each says at once that it was
 //! reached, and what it was asked for follows when it is done.
 
-use std::{collections::BTreeMap, sync::Mutex, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+    time::Duration,
+};
 
 use crate::{
-    groups::proto::roster::Membership,
+    groups::proto::roster::{Membership, quorum},
     id::MemberId,
     rt::{Instant, lock},
 };
@@ -55,26 +59,26 @@ impl Heard {
         now.duration_since(heard.min().unwrap_or(began))
     }
 
-    /// Whether a majority besides or with the leader, `me`, was noted at `since` or later: of each set of voters.
+    /// Whether a majority was noted at `since` or later, the leader, `me`, counted with them: of each set of voters.
     pub(super) fn is_majority_since(
         &self,
         membership: &Membership,
         me: MemberId,
         since: Instant,
     ) -> bool {
+        let mut noted = BTreeSet::from([me]);
         let last = lock(&self.last);
-        let noted =
-            |voter: &&MemberId| **voter == me || last.get(*voter).is_some_and(|at| *at >= since);
-        membership
-            .configs()
-            .all(|voters| voters.iter().filter(noted).count() > voters.len() / 2)
+        noted.extend(
+            last.iter()
+                .filter(|(_, at)| **at >= since)
+                .map(|(from, _)| *from),
+        );
+        quorum(membership, &noted).reached()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::{groups::storage::LogId, id::PeerId, rt};
 
@@ -107,7 +111,7 @@ mod tests {
         let found = told.age(&membership, member(1), at(1000), at(2000));
         assert_eq!(found, Duration::from_millis(age), "{voters:?} {heard:?}");
         // It is the same majority, to the moment.
-        if age < 1000 && !told.is_majority_since(&membership, member(1), at(2001)) {
+        if (1..1000).contains(&age) {
             let is_since = |millis| told.is_majority_since(&membership, member(1), at(millis));
             assert!(is_since(2000 - age), "{voters:?} {heard:?}");
             assert!(!is_since(2001 - age), "{voters:?} {heard:?}");

@@ -80,6 +80,17 @@ fn id(index: u64) -> LogId {
     LogId { term: 1, index }
 }
 
+/// Both vote.
+fn both() -> Membership {
+    Membership {
+        log_id: id(1),
+        committed: true,
+        leaving: None,
+        voters: [LEADER, FOLLOWER].into(),
+        learners: [].into(),
+    }
+}
+
 /// A request with one entry of so many bytes behind `index`.
 fn request(index: u64, bytes: usize) -> AppendEntriesRequest<Types> {
     let vote = Vote {
@@ -255,13 +266,7 @@ async fn late_answers_are_no_answers_to_later_questions() {
 async fn who_works_on_it_is_there_however_long_it_takes() {
     let mut pair = Pair::new().await;
     let pulse = pair.line.rx.pulse.clone();
-    let membership = Membership {
-        log_id: id(1),
-        committed: true,
-        leaving: None,
-        voters: [LEADER, FOLLOWER].into(),
-        learners: [].into(),
-    };
+    let membership = both();
     let began = rt::now();
     let age = || pulse.heard.age(&membership, LEADER, began, rt::now());
     let late = {
@@ -291,13 +296,7 @@ async fn who_works_on_it_is_there_however_long_it_takes() {
 async fn an_answer_says_nothing_of_what_was_sent_behind_it() {
     let mut pair = Pair::new().await;
     let pulse = pair.line.rx.pulse.clone();
-    let membership = Membership {
-        log_id: id(1),
-        committed: true,
-        leaving: None,
-        voters: [LEADER, FOLLOWER].into(),
-        learners: [].into(),
-    };
+    let membership = both();
     let obeyed = |since| pulse.obeyed.is_majority_since(&membership, LEADER, since);
     let began = rt::now();
     let note_at = began + PATIENCE / 4;
